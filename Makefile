@@ -1,0 +1,55 @@
+# cauce: the extension (PGXS) and the two commands of the house.
+#
+#	make            build the extension
+#	make install    install it (root)
+#	make worker     build cauce-worker
+#	make demo       install what is missing, build, run the main job on recorded speech
+#	make check      install what is missing, build with gcc and clang, run every test
+
+EXTENSION = cauce
+MODULE_big = cauce
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = cauce--1.0.sql
+PGFILEDESC = "cauce - text kept in confidence"
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation
+TAP_TESTS = 1
+
+# PG_FUNCTION_ARGS and the server's callback signatures leave parameters unused.
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter
+# PG_TRY()'s own variable trips gcc's -Wclobbered; the server's flags are gcc's, not all clang's.
+ifeq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-clobbered
+else
+PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+endif
+SHLIB_LINK = -lcrypto -ljansson -lz -ldl
+
+# The house's own goals; they may run before there is a pg_config.
+HOUSE = demo check format worker
+
+ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+else
+
+.PHONY: $(HOUSE)
+
+worker:
+	$(MAKE) -C worker
+
+demo:
+	dev/demo
+
+check:
+	dev/check
+
+format:
+	clang-format -i src/*.[ch] worker/src/*.[ch]
+
+endif
