@@ -1,0 +1,270 @@
+/*
+ * archive.c
+ *		Bundles: one session, everything in it, sealed as one value.
+ *
+ * A bundle is JSON (docs/format.md), compressed and sealed under the session's
+ * own data key, which archiving re-wraps for as long as the archive is kept.
+ * The JSON exists in this process's memory only, and is wiped.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "archive.h"
+#include "authority.h"
+#include "binding.h"
+#include "datakey.h"
+#include "identity.h"
+#include "keyring.h"
+#include "sealed.h"
+#include "secret.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_archive_session);
+PG_FUNCTION_INFO_V1(cauce_restore_session);
+
+/* An archive is erased after so many days, the longest retention there is, unless its owner does so before. */
+#define ARCHIVE_DAYS KEYRING_HORIZON_DAYS
+
+/* BundleBinding binds a bundle to its row of cauce.archived_session. */
+static void
+BundleBinding(const pg_uuid_t *account, const pg_uuid_t *session, uint8 *binding)
+{
+	StringInfoData row_name;
+
+	initStringInfo(&row_name);
+	RowNameAdd(&row_name, "cauce");
+	RowNameAdd(&row_name, "archived_session");
+	RowNameAdd(&row_name, UuidText(account));
+	RowNameAdd(&row_name, UuidText(session));
+	BindingOf(&row_name, "bundle", binding);
+}
+
+/* ReadBundle makes the bundle's JSON, as text, in custody; NULL when there is no such session. */
+static text *
+ReadBundle(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	bool isnull;
+
+	if (SpiRun(&plan,
+			   "SELECT json_build_object("
+			   "'version', 1,"
+			   " 'session', row_to_json(s),"
+			   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY channel, "
+			   "seq), '[]')"
+			   "  FROM cauce.transcript_segment t WHERE account_id = $1 AND session_id = $2),"
+			   " 'report', (SELECT coalesce(json_agg(row_to_json(r) ORDER BY created_at, id), '[]')"
+			   "  FROM cauce.report r WHERE account_id = $1 AND session_id = $2),"
+			   " 'alert', (SELECT coalesce(json_agg(row_to_json(a) ORDER BY at_ms, id), '[]')"
+			   "  FROM cauce.alert a WHERE account_id = $1 AND session_id = $2))::text"
+			   " FROM cauce.session s WHERE account_id = $1 AND id = $2 FOR UPDATE",
+			   2, types, values, NULL, false) == 0)
+		return NULL;
+	return DatumGetTextPP(SpiValue(0, 1, &isnull));
+}
+
+/* StoreBundle writes the archive's row. */
+static void
+StoreBundle(const pg_uuid_t *account, const pg_uuid_t *session, const Sealed *bundle,
+			TimestampTz delete_after)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, BYTEAOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session),
+					  TimestampTzGetDatum(delete_after), PointerGetDatum(bundle)};
+
+	SpiRun(&plan,
+		   "INSERT INTO cauce.archived_session"
+		   " (account_id, id, organization_id, started_at, archived_at, delete_after, bundle)"
+		   " SELECT account_id, id, organization_id, started_at, clock_timestamp(), $3, $4"
+		   " FROM cauce.session WHERE account_id = $1 AND id = $2",
+		   4, types, values, NULL, false);
+}
+
+/* RewrapFor moves the key to the epoch of until, for the organization that the archive's row names. */
+static void
+RewrapFor(const pg_uuid_t *account, const pg_uuid_t *session, TimestampTz until)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	pg_uuid_t organization;
+	bool isnull;
+	Datum value;
+
+	SpiRun(&plan,
+		   "SELECT organization_id FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+		   2, types, values, NULL, false);
+	value = SpiValue(0, 1, &isnull);
+	if (!isnull)
+		organization = *DatumGetUUIDP(value);
+	DataKeyRewrap(account, isnull ? NULL : &organization, session, until);
+}
+
+/* RunFor runs a statement about one session. */
+static void
+RunFor(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+
+	SpiRun(plan, sql, 2, types, values, NULL, false);
+}
+
+/* ArchiveSession archives. */
+bool
+ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	TimestampTz delete_after = GetCurrentTimestamp() + (TimestampTz) ARCHIVE_DAYS * USECS_PER_DAY;
+	uint8 binding[SEALED_BINDING_BYTES];
+	SpiScope scope;
+	text *bundle;
+
+	SpiEnter(&scope, false);
+	CustodyBegin(account, session);
+	bundle = ReadBundle(account, session);
+	if (bundle != NULL)
+	{
+		Sealed *sealed;
+
+		BundleBinding(account, session, binding);
+		sealed = SealForSession(SEALED_BUNDLE, VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle),
+								account, session, binding);
+		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
+		StoreBundle(account, session, sealed, delete_after);
+		RewrapFor(account, session, delete_after);
+		RunFor(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
+			   session);
+	}
+	CustodyEnd();
+	SpiLeave(&scope);
+	return bundle != NULL;
+}
+
+/* OpenBundle reads and opens an archive's bundle in custody; NULL when there is no such archive. */
+static text *
+OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	char *bytes;
+	Size size;
+	bool isnull;
+	text *bundle;
+
+	if (SpiRun(&plan,
+			   "SELECT bundle FROM cauce.archived_session WHERE account_id = $1 AND id = $2"
+			   " FOR UPDATE",
+			   2, types, values, NULL, false) == 0)
+		return NULL;
+	if (SealedOpen((Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull)), SEALED_BUNDLE,
+				   &bytes, &size) != OPEN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("the archive's key is not there"),
+				 errdetail("Its time has passed, or the bundle was moved from another row.")));
+	bundle = cstring_to_text_with_len(bytes, (int) size);
+	SecretWipe(bytes, size);
+	return bundle;
+}
+
+/* InsertBundle puts the rows of a bundle back. Statement $1 is the bundle; the caller is in custody. */
+static void
+InsertBundle(text *bundle)
+{
+	static const char *const statements[] = {
+		"INSERT INTO cauce.session SELECT r.*"
+		" FROM json_populate_record(NULL::cauce.session, $1::json->'session') r",
+		"INSERT INTO cauce.transcript_segment SELECT r.*"
+		" FROM json_populate_recordset(NULL::cauce.transcript_segment,"
+		"  $1::json->'transcript_segment') r",
+		"INSERT INTO cauce.report SELECT r.*"
+		" FROM json_populate_recordset(NULL::cauce.report, $1::json->'report') r",
+		"INSERT INTO cauce.alert SELECT r.*"
+		" FROM json_populate_recordset(NULL::cauce.alert, $1::json->'alert') r",
+	};
+	static SPIPlanPtr plans[lengthof(statements)];
+	Oid types[] = {TEXTOID};
+	Datum values[] = {PointerGetDatum(bundle)};
+
+	for (Size i = 0; i < lengthof(statements); i++)
+		SpiRun(&plans[i], statements[i], 1, types, values, NULL, false);
+}
+
+/* RestoreSession puts an archived session back; false when there is no such archive. */
+static bool
+RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr extend = NULL;
+	static SPIPlanPtr remove = NULL;
+	SpiScope scope;
+	text *bundle;
+
+	SpiEnter(&scope, false);
+	CustodyBegin(account, session);
+	bundle = OpenBundle(account, session);
+	if (bundle != NULL)
+	{
+		InsertBundle(bundle);
+		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
+		RunFor(&extend,
+			   "UPDATE cauce.session s SET retention_days = least(3650,"
+			   " ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
+			   " + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
+			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+			   " WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id"
+			   " AND s.retain_until <= now()",
+			   account, session);
+		RunFor(&remove, "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+			   account, session);
+	}
+	CustodyEnd();
+	SpiLeave(&scope);
+	return bundle != NULL;
+}
+
+/* RequireOwner gives the account that is asking for its own session, or raises 28000. */
+static pg_uuid_t
+RequireOwner(void)
+{
+	const Identity *who = CurrentIdentity();
+
+	if (who == NULL || who->scope != SCOPE_APP)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("only a session's owner may do that"), errdetail("No account is asking."),
+				 errhint("SET LOCAL cauce.token to the owner's token.")));
+	return who->account;
+}
+
+/* cauce.archive_session(id): the owner archives one session ahead of time. */
+Datum
+cauce_archive_session(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t account = RequireOwner();
+
+	if (!ArchiveSession(&account, PG_GETARG_UUID_P(0)))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("you have no such session"),
+						errhint("Archived sessions are in cauce.archived_session.")));
+	PG_RETURN_VOID();
+}
+
+/* cauce.restore_session(id): the owner gets an archived session back. */
+Datum
+cauce_restore_session(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t account = RequireOwner();
+
+	if (!RestoreSession(&account, PG_GETARG_UUID_P(0)))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("you have no such archived session"),
+						errhint("Your archives are listed in cauce.archived_session.")));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,13 @@
+/*
+ * archive.h
+ *		Moving a session out of the live tables and back.
+ */
+#ifndef CAUCE_ARCHIVE_H
+#define CAUCE_ARCHIVE_H
+
+#include "utils/uuid.h"
+
+/* ArchiveSession seals a session into one bundle; false when there is no such session. */
+extern bool ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session);
+
+#endif

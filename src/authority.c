@@ -1,0 +1,151 @@
+/*
+ * authority.c
+ *		Deciding whether a key opens for whoever is asking.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/parallel.h"
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
+
+#include "audit.h"
+#include "authority.h"
+#include "identity.h"
+
+static bool custody = false;
+static pg_uuid_t custody_account;
+static pg_uuid_t custody_session;
+
+/* The session whose opening was audited last, in the transaction that holds it. */
+static LocalTransactionId audited_in = InvalidLocalTransactionId;
+static pg_uuid_t audited_session;
+
+static void
+EndTransaction(XactEvent event, void *arg)
+{
+	custody = false;
+	audited_in = InvalidLocalTransactionId;
+}
+
+static void
+EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	custody = false;
+	audited_in = InvalidLocalTransactionId;
+}
+
+/* AuthorityInit registers the end of custody at abort. */
+void
+AuthorityInit(void)
+{
+	RegisterXactCallback(EndTransaction, NULL);
+	RegisterSubXactCallback(EndSubtransaction, NULL);
+}
+
+/* CustodyBegin lets one session's values open. */
+void
+CustodyBegin(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	custody = true;
+	custody_account = *account;
+	custody_session = *session;
+}
+
+/* CustodyEnd closes them again. */
+void
+CustodyEnd(void)
+{
+	custody = false;
+}
+
+/* InCustody tells whether cauce itself is moving content. */
+bool
+InCustody(void)
+{
+	return custody;
+}
+
+/* AuthorityAnyone spares those without identity every look-up; logical decoding can do none. */
+bool
+AuthorityAnyone(void)
+{
+	return (custody || TokenInForce()) && !HistoricSnapshotActive();
+}
+
+/* AuditOpening writes one entry a session and transaction, or refuses. */
+static void
+AuditOpening(const DataKey *key, const Identity *who)
+{
+	if (audited_in == MyProc->lxid && SameUuid(&audited_session, &key->session))
+		return;
+	if (XactReadOnly || RecoveryInProgress() || IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("content of another account cannot be opened here"),
+				 errdetail(
+					 "Its opening is written to the audit log, and this transaction cannot write."),
+				 errhint("Read it on the primary, in a READ WRITE transaction, with "
+						 "max_parallel_workers_per_gather = 0.")));
+	AuditAppend(&key->account, &key->session, who->subject, "admin", "open", NULL);
+	ereport(LOG, (errmsg("cauce: session %s of account %s was opened by account %s",
+						 UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)),
+				  errhidestmt(true), errhidecontext(true)));
+	audited_in = MyProc->lxid;
+	audited_session = key->session;
+}
+
+/* AuthorityOver decides. */
+Authority
+AuthorityOver(const DataKey *key)
+{
+	const Identity *who;
+	DataKey copy;
+
+	if (custody && key->has_session && SameUuid(&key->account, &custody_account) &&
+		SameUuid(&key->session, &custody_session))
+		return AUTHORITY_GRANTED;
+
+	copy = *key; /* the look-ups below may reuse its slot */
+	who = CurrentIdentity();
+	if (who == NULL)
+		return AUTHORITY_NO_IDENTITY;
+	if (who->scope != SCOPE_APP)
+		return AUTHORITY_NOT_YOURS;
+	if (SameUuid(&who->account, &copy.account))
+		return AUTHORITY_GRANTED;
+	if (who->reads_content && copy.has_session && copy.has_organization &&
+		SameUuid(&who->organization, &copy.organization))
+	{
+		AuditOpening(&copy, who);
+		return AUTHORITY_GRANTED;
+	}
+	return AUTHORITY_NOT_YOURS;
+}
+
+/* AuthorityToWrite lets a row be written, or raises. */
+void
+AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	const Identity *who = CurrentIdentity();
+
+	if (superuser() && (who == NULL || who->scope == SCOPE_APP))
+		return;
+	if (who == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("nothing can be written without identity"),
+						errdetail("cauce.token is not set."),
+						errhint("SET LOCAL cauce.token to a signed token.")));
+	if (SameUuid(&who->account, account) &&
+		(who->scope == SCOPE_APP || (session != NULL && SameUuid(&who->session, session))))
+		return;
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for this session"),
+		 errdetail("The token in force does not reach it."),
+		 errhint("Use a token of the account that the session belongs to; a stream token reaches "
+				 "one session only.")));
+}

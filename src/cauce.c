@@ -1,0 +1,45 @@
+/*
+ * cauce.c
+ *		Loading the module: one Init a concern.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "authority.h"
+#include "datakey.h"
+#include "identity.h"
+#include "jose.h"
+#include "keyring.h"
+#include "launcher.h"
+#include "libjose.h"
+#include "redact.h"
+#include "session.h"
+
+PG_MODULE_MAGIC;
+
+#if PG_VERSION_NUM < 160000
+extern PGDLLEXPORT void _PG_init(void);
+#endif
+
+/* _PG_init sets the module up in the postmaster, before any backend is forked. */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("cauce must be loaded when the server starts"),
+						errhint("Add cauce to shared_preload_libraries and restart the server.")));
+	LibJoseInit();
+	KeyringInit();
+	JoseInit();
+	IdentityInit();
+	AuthorityInit();
+	DataKeyInit();
+	SessionInit();
+	RedactInit();
+	LauncherInit();
+	MarkGUCPrefixReserved("cauce");
+}

@@ -1,0 +1,60 @@
+/*
+ * datakey.h
+ *		Data keys: one per session, one per account, one inbox per database.
+ *
+ * A data key is 32 random bytes. The table cauce.data_key holds it wrapped
+ * (AES-KW) under a key derived from the keyring's master and epoch keys and from
+ * the key's own id, account, organization, session, epoch and generation: change
+ * one of these in the row, and the key does not unwrap.
+ */
+#ifndef CAUCE_DATAKEY_H
+#define CAUCE_DATAKEY_H
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+typedef struct DataKey
+{
+	pg_uuid_t id;
+	uint16 generation;
+	pg_uuid_t account; /* all zero for the inbox */
+	pg_uuid_t organization;
+	pg_uuid_t session;
+	bool has_organization;
+	bool has_session;
+	const uint8 *secret; /* 32 bytes of locked memory, good until the next call of this module */
+} DataKey;
+
+/* DataKeyInit registers what wipes the cache: transaction abort, invalidation, exit. */
+extern void DataKeyInit(void);
+
+/*
+ * DataKeyById finds the key that a sealed value names, first among the keys of
+ * account where account is known. NULL when it was destroyed or has expired.
+ */
+extern const DataKey *DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account);
+
+/* DataKeyForSession is the current key of a session; NULL when there is none. */
+extern const DataKey *DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session);
+
+/* DataKeyForAccount is the current key of an account; NULL when there is none. */
+extern const DataKey *DataKeyForAccount(const pg_uuid_t *account);
+
+/* DataKeyInbox is the database's own key, made at the first use. */
+extern const DataKey *DataKeyInbox(void);
+
+/*
+ * DataKeyCreate makes the key of an account (session NULL) or a session, wrapped
+ * under the epoch that outlives until. False, and nothing done, when there is one.
+ */
+extern bool DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization,
+						  const pg_uuid_t *session, TimestampTz until);
+
+/*
+ * DataKeyRewrap wraps every generation of a session's key anew, for organization
+ * and under the epoch that outlives until.
+ */
+extern void DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization,
+						  const pg_uuid_t *session, TimestampTz until);
+
+#endif

@@ -1,0 +1,492 @@
+/*
+ * erase.c
+ *		The triggers behind DELETE, and the certificates they issue.
+ *
+ * While archive.c moves a session (InCustody), deleting its rows erases nothing:
+ * the rows go, the key stays, and there is no certificate.
+ */
+#include "postgres.h"
+
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "authority.h"
+#include "cipher.h"
+#include "erase.h"
+#include "identity.h"
+#include "jose.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_hold_session);
+PG_FUNCTION_INFO_V1(cauce_erase_session);
+PG_FUNCTION_INFO_V1(cauce_erase_archive);
+PG_FUNCTION_INFO_V1(cauce_certify_rows);
+PG_FUNCTION_INFO_V1(cauce_open_certificate);
+PG_FUNCTION_INFO_V1(cauce_certificate_jwks);
+PG_FUNCTION_INFO_V1(cauce_append_only);
+
+#define ISO_TIME_BYTES 40
+
+static const char *erasure_reason = "request";
+static bool erasing =
+	false; /* a session is being erased: its rows get no certificates of their own */
+
+/* What was destroyed, for the certificate. */
+typedef struct Destroyed
+{
+	json_t *keys; /* ids */
+	DateADT last_epoch;
+	bool any;
+} Destroyed;
+
+/* RequireRowTrigger raises unless called as the right kind of trigger. */
+static TriggerData *
+RequireDeleteTrigger(FunctionCallInfo fcinfo, const char *name)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BY_DELETE(((TriggerData *) fcinfo->context)->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("%s is a trigger ON DELETE", name)));
+	return (TriggerData *) fcinfo->context;
+}
+
+/* RowId reads account_id and id of the deleted row. */
+static void
+RowId(const TriggerData *trigger, pg_uuid_t *account, pg_uuid_t *id)
+{
+	Oid table = RelationGetRelid(trigger->tg_relation);
+	TupleDesc descriptor = RelationGetDescr(trigger->tg_relation);
+	bool isnull;
+
+	*account = *DatumGetUUIDP(
+		heap_getattr(trigger->tg_trigtuple, get_attnum(table, "account_id"), descriptor, &isnull));
+	*id = *DatumGetUUIDP(
+		heap_getattr(trigger->tg_trigtuple, get_attnum(table, "id"), descriptor, &isnull));
+}
+
+/* IsoTime prints a moment in UTC to the microsecond. */
+static char *
+IsoTime(TimestampTz moment)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+	char *text = palloc(ISO_TIME_BYTES);
+
+	if (timestamp2tm(moment, NULL, &tm, &fraction, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
+	snprintf(text, ISO_TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon,
+			 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
+	return text;
+}
+
+/* IsoDate prints a date. */
+static char *
+IsoDate(DateADT date)
+{
+	int year;
+	int month;
+	int day;
+
+	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	return psprintf("%04d-%02d-%02d", year, month, day);
+}
+
+/* HexOf prints a digest. */
+static char *
+HexOf(const uint8 *digest)
+{
+	char *text = palloc(2 * CIPHER_DIGEST_BYTES + 1);
+
+	hex_encode((const char *) digest, CIPHER_DIGEST_BYTES, text);
+	text[2 * CIPHER_DIGEST_BYTES] = '\0';
+	return text;
+}
+
+/* LockChain serializes the certificates of one account, and nobody else's. */
+static void
+LockChain(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account)};
+
+	SpiRun(&plan, "SELECT 1 FROM cauce.account WHERE id = $1 FOR NO KEY UPDATE", 1, types, values,
+		   NULL, false);
+}
+
+/* LastCertificate finds the digest and time that the next certificate follows; false for the first. */
+static bool
+LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account)};
+	bool isnull;
+	char *jws;
+
+	if (SpiRun(&plan,
+			   "SELECT jws, erased_at FROM cauce.erasure_certificate WHERE account_id = $1"
+			   " ORDER BY erased_at DESC LIMIT 1",
+			   1, types, values, NULL, false) == 0)
+		return false;
+	jws = TextDatumGetCString(SpiValue(0, 1, &isnull));
+	*erased_at = DatumGetTimestampTz(SpiValue(0, 2, &isnull));
+	CipherDigest(jws, strlen(jws), digest);
+	return true;
+}
+
+/* SignCertificate builds and signs the payload; counts and destroyed->keys stay the caller's. */
+static char *
+SignCertificate(const pg_uuid_t *id, const char *subject, json_t *counts,
+				const Destroyed *destroyed, TimestampTz erased_at, const uint8 *previous)
+{
+	json_t *payload =
+		json_pack("{s:s,s:s,s:s,s:s,s:s,s:O,s:O,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
+				  "subject", subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at),
+				  "counts", counts, "keys", destroyed->keys, "backups_unreadable_after",
+				  destroyed->any ? IsoDate(destroyed->last_epoch) : NULL, "previous_digest",
+				  previous != NULL ? HexOf(previous) : NULL);
+	char *jws = NULL;
+
+	if (payload == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		jws = JoseSign(payload, TYPE_CERTIFICATE);
+	}
+	PG_FINALLY();
+	{
+		json_decref(payload);
+	}
+	PG_END_TRY();
+	return jws;
+}
+
+/* IssueCertificate appends a certificate to the account's chain. Inside of an SpiScope. */
+static void
+IssueCertificate(const pg_uuid_t *account, const char *subject, json_t *counts,
+				 const Destroyed *destroyed)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, TEXTOID};
+	Datum values[8];
+	char nulls[] = "        ";
+	uint8 previous[CIPHER_DIGEST_BYTES];
+	TimestampTz erased_at = GetCurrentTimestamp();
+	TimestampTz last = 0;
+	bytea *previous_bytes;
+	pg_uuid_t id;
+	char *counts_text;
+	bool follows;
+
+	LockChain(account);
+	follows = LastCertificate(account, previous, &last);
+	if (follows && erased_at <= last)
+		erased_at = last + 1; /* the order of the chain, whatever the clock does */
+	CipherRandom(id.data, UUID_LEN);
+	id.data[6] = (id.data[6] & 0x0f) | 0x40; /* version 4, RFC 4122 */
+	id.data[8] = (id.data[8] & 0x3f) | 0x80;
+	previous_bytes = palloc(VARHDRSZ + sizeof(previous));
+	SET_VARSIZE(previous_bytes, VARHDRSZ + sizeof(previous));
+	memcpy(VARDATA(previous_bytes), previous, sizeof(previous));
+	counts_text = json_dumps(counts, JSON_COMPACT);
+
+	values[0] = UUIDPGetDatum(&id);
+	values[1] = UUIDPGetDatum(account);
+	values[2] = CStringGetTextDatum(subject);
+	values[3] = CStringGetTextDatum(erasure_reason);
+	values[4] = CStringGetTextDatum(counts_text != NULL ? counts_text : "{}");
+	free(counts_text);
+	values[5] = TimestampTzGetDatum(erased_at);
+	values[6] = PointerGetDatum(previous_bytes);
+	nulls[6] = follows ? ' ' : 'n';
+	values[7] = CStringGetTextDatum(
+		SignCertificate(&id, subject, counts, destroyed, erased_at, follows ? previous : NULL));
+	SpiRun(&plan,
+		   "INSERT INTO cauce.erasure_certificate"
+		   " (id, account_id, subject, reason, counts, erased_at, previous_digest, jws)"
+		   " VALUES ($1, $2, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8)",
+		   8, types, values, nulls, false);
+}
+
+/* DestroyKeys deletes every generation of a session's key. Inside of an SpiScope. */
+static void
+DestroyKeys(const pg_uuid_t *account, const pg_uuid_t *session, Destroyed *destroyed)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	uint64 count;
+
+	count = SpiRun(&plan,
+				   "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
+				   " RETURNING id, epoch",
+				   2, types, values, NULL, false);
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool isnull;
+		pg_uuid_t *id = DatumGetUUIDP(SpiValue(i, 1, &isnull));
+		DateADT epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
+
+		json_array_append_new(destroyed->keys, json_string(UuidText(id)));
+		if (!destroyed->any || epoch > destroyed->last_epoch)
+			destroyed->last_epoch = epoch;
+		destroyed->any = true;
+	}
+}
+
+/* DeleteRows deletes a session's rows of one table and counts them. Inside of an SpiScope. */
+static int64
+DeleteRows(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+
+	return (int64) SpiRun(plan, sql, 2, types, values, NULL, false);
+}
+
+/* DeleteContent deletes everything that hangs on a session. Inside of an SpiScope. */
+static json_t *
+DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr segments = NULL;
+	static SPIPlanPtr reports = NULL;
+	static SPIPlanPtr alerts = NULL;
+	int64 segment_count;
+	int64 report_count;
+	int64 alert_count;
+
+	segment_count = DeleteRows(&segments,
+							   "DELETE FROM cauce.transcript_segment"
+							   " WHERE account_id = $1 AND session_id = $2",
+							   account, session);
+	report_count =
+		DeleteRows(&reports, "DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2",
+				   account, session);
+	alert_count =
+		DeleteRows(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
+				   account, session);
+	return json_pack("{s:i,s:I,s:I,s:I}", "sessions", 1, "segments", (json_int_t) segment_count,
+					 "reports", (json_int_t) report_count, "alerts", (json_int_t) alert_count);
+}
+
+/* cauce.hold_session(), BEFORE DELETE FOR EACH ROW: a legal hold forbids it. */
+Datum
+cauce_hold_session(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "hold_session");
+	bool isnull;
+	Datum held = heap_getattr(trigger->tg_trigtuple,
+							  get_attnum(RelationGetRelid(trigger->tg_relation), "legal_hold"),
+							  RelationGetDescr(trigger->tg_relation), &isnull);
+
+	if (!isnull && DatumGetBool(held))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the session is under legal hold"),
+						errdetail("It can be neither erased nor archived."),
+						errhint("Ask for the hold to be released.")));
+	return PointerGetDatum(trigger->tg_trigtuple);
+}
+
+/*
+ * cauce.erase_session(), AFTER DELETE FOR EACH ROW. Its trigger's name sorts
+ * before those of the foreign keys, so that the rows are counted before the
+ * cascade would take them.
+ */
+Datum
+cauce_erase_session(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_session");
+	Destroyed destroyed = {json_array(), 0, false};
+	json_t *volatile counts = NULL;
+	pg_uuid_t account;
+	pg_uuid_t session;
+	SpiScope scope;
+
+	RowId(trigger, &account, &session);
+	SpiEnter(&scope, false);
+	erasing = true;
+	PG_TRY();
+	{
+		if (!InCustody())
+			DestroyKeys(&account, &session, &destroyed);
+		counts = DeleteContent(&account, &session);
+		if (!InCustody())
+			IssueCertificate(&account, "session", counts, &destroyed);
+	}
+	PG_FINALLY();
+	{
+		erasing = false;
+		json_decref(counts);
+		json_decref(destroyed.keys);
+	}
+	PG_END_TRY();
+	SpiLeave(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/* cauce.erase_archive(), AFTER DELETE FOR EACH ROW. */
+Datum
+cauce_erase_archive(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_archive");
+	Destroyed destroyed = {NULL, 0, false};
+	json_t *volatile counts = NULL;
+	pg_uuid_t account;
+	pg_uuid_t session;
+	SpiScope scope;
+
+	if (InCustody())
+		return PointerGetDatum(NULL);
+	RowId(trigger, &account, &session);
+	destroyed.keys = json_array();
+	counts = json_pack("{s:i}", "archives", 1);
+	SpiEnter(&scope, false);
+	PG_TRY();
+	{
+		DestroyKeys(&account, &session, &destroyed);
+		IssueCertificate(&account, "archive", counts, &destroyed);
+	}
+	PG_FINALLY();
+	{
+		json_decref(counts);
+		json_decref(destroyed.keys);
+	}
+	PG_END_TRY();
+	SpiLeave(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * cauce.certify_rows(subject, counted), AFTER DELETE FOR EACH STATEMENT with the
+ * transition table erased: one certificate for each session that rows were
+ * deleted from. Their key lives on with the session.
+ */
+Datum
+cauce_certify_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "certify_rows");
+	SPITupleTable *rows;
+	SpiScope scope;
+	uint64 count;
+
+	if (erasing || InCustody())
+		return PointerGetDatum(NULL);
+	SpiEnter(&scope, false);
+	if (SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER ||
+		SPI_execute("SELECT account_id, count(*) FROM erased GROUP BY account_id, session_id"
+					" ORDER BY account_id",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the deleted rows");
+	rows = SPI_tuptable;
+	count = SPI_processed;
+	for (uint64 i = 0; i < count; i++)
+	{
+		Destroyed destroyed = {json_array(), 0, false};
+		bool isnull;
+		pg_uuid_t account = *DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
+		int64 deleted = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
+		json_t *counts = json_pack("{s:I}", trigger->tg_trigger->tgargs[1], (json_int_t) deleted);
+
+		PG_TRY();
+		{
+			IssueCertificate(&account, trigger->tg_trigger->tgargs[0], counts, &destroyed);
+		}
+		PG_FINALLY();
+		{
+			json_decref(counts);
+			json_decref(destroyed.keys);
+		}
+		PG_END_TRY();
+	}
+	SpiLeave(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/* DeleteBecause runs a DELETE of one row whose certificate says reason. */
+static bool
+DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session,
+			  const char *reason)
+{
+	const char *before = erasure_reason;
+	volatile bool deleted = false;
+	SpiScope scope;
+
+	SpiEnter(&scope, false);
+	erasure_reason = reason;
+	PG_TRY();
+	{
+		deleted = DeleteRows(plan, sql, account, session) == 1;
+	}
+	PG_FINALLY();
+	{
+		erasure_reason = before;
+	}
+	PG_END_TRY();
+	SpiLeave(&scope);
+	return deleted;
+}
+
+/* EraseSession erases a live session. */
+bool
+EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return DeleteBecause(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2",
+						 account, session, reason);
+}
+
+/* EraseArchive erases an archived session. */
+bool
+EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return DeleteBecause(&plan,
+						 "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+						 account, session, reason);
+}
+
+/* cauce.open_certificate(jws): the payload of a certificate that this keyring signed; NULL for any other. */
+Datum
+cauce_open_certificate(PG_FUNCTION_ARGS)
+{
+	char *payload = JoseVerifyOwn(text_to_cstring(PG_GETARG_TEXT_PP(0)), TYPE_CERTIFICATE);
+
+	if (payload == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(payload)));
+}
+
+/* cauce.certificate_jwks(): the key set that verifies certificates. */
+Datum
+cauce_certificate_jwks(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(JosePublicKeys())));
+}
+
+/* cauce.append_only(), BEFORE UPDATE OR DELETE OR TRUNCATE: what was written stays. */
+Datum
+cauce_append_only(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("append_only is a trigger")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" is append-only",
+					RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
+			 errdetail("Its rows are evidence; each one carries the digest of the one before.")));
+	return (Datum) 0;
+}

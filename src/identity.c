@@ -1,0 +1,402 @@
+/*
+ * identity.c
+ *		The setting cauce.token and the account behind it.
+ *
+ * The setting's check hook verifies signature, times, audience and purpose; it
+ * touches no table, since it also runs in a starting parallel worker. Which
+ * account the subject is, is looked up once a statement.
+ */
+#include "postgres.h"
+
+#include <openssl/tls1.h>
+#include <openssl/prov_ssl.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "libpq/libpq-be.h"
+#include "libpq/libpq.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "identity.h"
+#include "secret.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_account_id);
+PG_FUNCTION_INFO_V1(cauce_organization_id);
+PG_FUNCTION_INFO_V1(cauce_is_admin);
+PG_FUNCTION_INFO_V1(cauce_token_scope);
+PG_FUNCTION_INFO_V1(cauce_appending_account_id);
+PG_FUNCTION_INFO_V1(cauce_appending_session_id);
+PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
+PG_FUNCTION_INFO_V1(cauce_content_organization_id);
+
+#define SECONDS_TO_UNIX_EPOCH                                                                      \
+	(((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (USECS_PER_DAY / USECS_PER_SEC))
+
+static const struct config_enum_entry tls_options[] = {
+	{"TLSv1.2", TLS1_2_VERSION, false}, {"TLSv1.3", TLS1_3_VERSION, false}, {NULL, 0, false}};
+
+static char *token = NULL;
+static char *allowed_purposes = NULL;
+static int min_tls = TLS1_3_VERSION;
+
+/* The claims of the token in force; memory of the setting's, not ours. */
+static const TokenClaims *claims = NULL;
+
+static Identity identity;
+static bool identity_known = false;
+static TimestampTz identity_statement = 0;
+static SubTransactionId identity_subxact = InvalidSubTransactionId;
+
+/* SecondsOf is a moment of PostgreSQL's as seconds since 1970. */
+static int64
+SecondsOf(TimestampTz moment)
+{
+	return moment / USECS_PER_SEC + SECONDS_TO_UNIX_EPOCH;
+}
+
+/* RefuseToken fills in what the setting's machinery reports; the token itself is never part of it. */
+static bool
+RefuseToken(const char *detail, const char *hint)
+{
+	GUC_check_errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
+	GUC_check_errmsg("the identity token is refused");
+	GUC_check_errdetail("%s", detail);
+	GUC_check_errhint("%s", hint);
+	return false;
+}
+
+/* ChannelIsSafe tells whether keys may open over this connection. */
+static bool
+ChannelIsSafe(void)
+{
+	if (MyProcPort == NULL || MyProcPort->raddr.addr.ss_family == AF_UNIX)
+		return true;
+#ifdef USE_SSL
+	if (MyProcPort->ssl_in_use)
+	{
+		const char *version = be_tls_get_version(MyProcPort);
+
+		return version != NULL && (strcmp(version, "TLSv1.3") == 0 ||
+								   (min_tls == TLS1_2_VERSION && strcmp(version, "TLSv1.2") == 0));
+	}
+#endif
+	return false;
+}
+
+/* PurposeAllowed tells whether the list cauce.allowed_purposes has it. */
+static bool
+PurposeAllowed(const char *purpose)
+{
+	char *list = pstrdup(allowed_purposes);
+	List *names = NIL;
+	ListCell *cell;
+	bool found = false;
+
+	if (SplitIdentifierString(list, ',', &names))
+	{
+		foreach (cell, names)
+			found = found || strcmp((char *) lfirst(cell), purpose) == 0;
+	}
+	list_free(names);
+	pfree(list);
+	return found;
+}
+
+/* CheckToken is the setting's check hook: it verifies a token and hands its claims on. */
+static bool
+CheckToken(char **newval, void **extra, GucSource source)
+{
+	TokenClaims found;
+	const char *refusal;
+
+	if (*newval == NULL || (*newval)[0] == '\0')
+		return true;
+	if (!ChannelIsSafe())
+		return RefuseToken(
+			"This connection is neither a unix socket nor encrypted as "
+			"cauce.min_tls demands.",
+			"Connect with sslmode=verify-full and ssl_min_protocol_version=TLSv1.3.");
+	refusal = JoseVerifyToken(*newval, SecondsOf(GetCurrentTimestamp()), &found);
+	if (refusal != NULL)
+		return RefuseToken(refusal, "Ask the issuer for a new token.");
+	if (!PurposeAllowed(found.purpose))
+		return RefuseToken("The token's purpose is not in cauce.allowed_purposes.",
+						   "What was said in confidence is opened for these purposes only.");
+
+	*extra = malloc(sizeof(TokenClaims));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, &found, sizeof(found));
+	return true;
+}
+
+/* AssignToken puts a verified token in force. */
+static void
+AssignToken(const char *newval, void *extra)
+{
+	claims = extra;
+	ForgetIdentity();
+}
+
+/* ShowToken hides the token from SHOW and current_setting(). */
+static const char *
+ShowToken(void)
+{
+	return token != NULL && token[0] != '\0' ? "(set)" : "";
+}
+
+/* EndTransaction forgets the account with the transaction that saw it. */
+static void
+EndTransaction(XactEvent event, void *arg)
+{
+	ForgetIdentity();
+}
+
+/* EndSubtransaction forgets it with a subtransaction that may have made or changed it. */
+static void
+EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	ForgetIdentity();
+}
+
+/* IdentityInit defines the settings of identity. */
+void
+IdentityInit(void)
+{
+	DefineCustomEnumVariable("cauce.min_tls", "Lowest TLS version over which a token is taken.",
+							 "Unix sockets are exempt.", &min_tls, TLS1_3_VERSION, tls_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"cauce.allowed_purposes", "Purposes that a token may carry to open keys.",
+		"A comma-separated list; a token without a purpose carries care.", &allowed_purposes,
+		"care", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomStringVariable("cauce.token", "The signed token that says who is asking.",
+							   "A JSON Web Token; set it with SET LOCAL or set_config(.., true).",
+							   &token, "", PGC_USERSET,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   CheckToken, AssignToken, ShowToken);
+	RegisterXactCallback(EndTransaction, NULL);
+	RegisterSubXactCallback(EndSubtransaction, NULL);
+}
+
+/* TokenInForce tells whether a token is set. */
+bool
+TokenInForce(void)
+{
+	return claims != NULL;
+}
+
+/* ForgetIdentity drops the remembered account. */
+void
+ForgetIdentity(void)
+{
+	identity_known = false;
+}
+
+/* SameUuid compares two UUIDs. */
+bool
+SameUuid(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN) == 0;
+}
+
+/* UuidText prints a UUID. */
+char *
+UuidText(const pg_uuid_t *uuid)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
+}
+
+/* LookUpAccount fills identity from the subject; false when nobody has it. */
+static bool
+LookUpAccount(void)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(claims->subject)};
+	SpiScope scope;
+	bool isnull;
+	bool found;
+
+	SpiEnter(&scope, true);
+	found =
+		SpiRun(&plan,
+			   "SELECT a.id, a.organization_id,"
+			   " a.role = 'admin' AND o.plan = 'business',"
+			   " a.role = 'admin' AND o.plan = 'business' AND o.admin_access = 'content'"
+			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+			   " WHERE a.subject = $1",
+			   1, types, values, NULL, true) == 1;
+	if (found)
+	{
+		Datum value = SpiValue(0, 1, &isnull);
+
+		identity.account = *DatumGetUUIDP(value);
+		value = SpiValue(0, 2, &isnull);
+		identity.has_organization = !isnull;
+		if (!isnull)
+			identity.organization = *DatumGetUUIDP(value);
+		value = SpiValue(0, 3, &isnull);
+		identity.is_admin = !isnull && DatumGetBool(value);
+		value = SpiValue(0, 4, &isnull);
+		identity.reads_content = !isnull && DatumGetBool(value);
+	}
+	SpiLeave(&scope);
+	return found;
+}
+
+/* CurrentIdentity is who is asking. */
+const Identity *
+CurrentIdentity(void)
+{
+	TimestampTz statement;
+
+	if (claims == NULL)
+		return NULL;
+	statement = GetCurrentStatementStartTimestamp();
+	if (claims->expires <= SecondsOf(statement))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("the identity token is refused"), errdetail("The token has expired."),
+				 errhint("Ask the issuer for a new token.")));
+	if (identity_known && identity_statement == statement &&
+		identity_subxact == GetCurrentSubTransactionId())
+		return &identity;
+
+	memset(&identity, 0, sizeof(identity));
+	identity.scope = claims->scope;
+	identity.session = claims->session;
+	strlcpy(identity.subject, claims->subject, sizeof(identity.subject));
+	if (!LookUpAccount())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("the identity token is refused"),
+						errdetail("The token's subject has no account here."),
+						errhint("Create the account with cauce.create_account().")));
+	identity_statement = statement;
+	identity_subxact = GetCurrentSubTransactionId();
+	identity_known = true;
+	return &identity;
+}
+
+/* AppIdentity is the identity where its scope is app. */
+static const Identity *
+AppIdentity(void)
+{
+	const Identity *who = CurrentIdentity();
+
+	return who != NULL && who->scope == SCOPE_APP ? who : NULL;
+}
+
+/* CopyUuid gives a UUID that outlives the static it is read from. */
+static Datum
+CopyUuid(const pg_uuid_t *uuid)
+{
+	pg_uuid_t *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *uuid;
+	return UUIDPGetDatum(copy);
+}
+
+/* cauce.account_id(): the caller's account; NULL without identity and for a stream token. */
+Datum
+cauce_account_id(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+
+	if (who == NULL)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.account);
+}
+
+/* cauce.organization_id(): the caller's organization, or NULL. */
+Datum
+cauce_organization_id(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+
+	if (who == NULL || !who->has_organization)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.organization);
+}
+
+/* cauce.is_admin(): whether the caller is an admin of a business organization. */
+Datum
+cauce_is_admin(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+
+	PG_RETURN_BOOL(who != NULL && who->is_admin);
+}
+
+/* cauce.token_scope(): app, stream, or NULL without identity. */
+Datum
+cauce_token_scope(PG_FUNCTION_ARGS)
+{
+	const Identity *who = CurrentIdentity();
+
+	if (who == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(who->scope == SCOPE_APP ? "app" : "stream"));
+}
+
+/* cauce.appending_account_id(): the account that appended rows belong to, in either scope. */
+Datum
+cauce_appending_account_id(PG_FUNCTION_ARGS)
+{
+	if (CurrentIdentity() == NULL)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.account);
+}
+
+/* cauce.appending_session_id(): the session of a stream token while it is live; NULL otherwise. */
+Datum
+cauce_appending_session_id(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const Identity *who = CurrentIdentity();
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[2];
+	SpiScope scope;
+	bool live;
+
+	if (who == NULL || who->scope != SCOPE_STREAM)
+		PG_RETURN_NULL();
+	values[0] = UUIDPGetDatum(&identity.account);
+	values[1] = UUIDPGetDatum(&identity.session);
+	SpiEnter(&scope, true);
+	live = SpiRun(&plan,
+				  "SELECT 1 FROM cauce.session"
+				  " WHERE account_id = $1 AND id = $2 AND status = 'live'",
+				  2, types, values, NULL, true) == 1;
+	SpiLeave(&scope);
+	if (!live)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.session);
+}
+
+/* cauce.admin_organization_id(): the organization whose sessions the caller may list, or NULL. */
+Datum
+cauce_admin_organization_id(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+
+	if (who == NULL || !who->is_admin)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.organization);
+}
+
+/* cauce.content_organization_id(): the organization whose content the caller may read, or NULL. */
+Datum
+cauce_content_organization_id(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+
+	if (who == NULL || !who->reads_content)
+		PG_RETURN_NULL();
+	return CopyUuid(&identity.organization);
+}

@@ -1,0 +1,46 @@
+/*
+ * identity.h
+ *		Who is asking: the account that a signed token names.
+ */
+#ifndef CAUCE_IDENTITY_H
+#define CAUCE_IDENTITY_H
+
+#include "utils/uuid.h"
+
+#include "jose.h"
+
+typedef struct Identity
+{
+	TokenScope scope;
+	pg_uuid_t session; /* of a stream token */
+	char subject[TOKEN_MAX_SUBJECT];
+	pg_uuid_t account;
+	bool has_organization;
+	pg_uuid_t organization;
+	bool is_admin; /* of an organization whose plan allows admins */
+	bool reads_content; /* an admin whose organization has admin_access = content */
+} Identity;
+
+/* IdentityInit defines cauce.token, cauce.allowed_purposes and cauce.min_tls. */
+extern void IdentityInit(void);
+
+/*
+ * CurrentIdentity is who the token in force names, NULL where there is none.
+ * It raises 28000 for a token that has expired or whose subject is unknown. The
+ * result is good until the end of the statement.
+ */
+extern const Identity *CurrentIdentity(void);
+
+/* TokenInForce tells whether a token is set, without any look-up. */
+extern bool TokenInForce(void);
+
+/* ForgetIdentity makes the next CurrentIdentity look the account up again. */
+extern void ForgetIdentity(void);
+
+/* SameUuid compares two UUIDs. */
+extern bool SameUuid(const pg_uuid_t *a, const pg_uuid_t *b);
+
+/* UuidText is the canonical text of a UUID, palloc'd. */
+extern char *UuidText(const pg_uuid_t *uuid);
+
+#endif

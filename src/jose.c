@@ -1,0 +1,473 @@
+/*
+ * jose.c
+ *		Verifying tokens against a JWKS, signing with the keyring's key.
+ *
+ * The algorithm is the key's, never the token's: a token whose header names
+ * another one is refused before any signature is computed (RFC 8725, section
+ * 3.1). JSON trees live in malloc'd memory, so nothing here may raise while it
+ * holds one, but through PG_TRY.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "cipher.h"
+#include "jose.h"
+#include "keyring.h"
+#include "secret.h"
+
+#define JWKS_MAX_BYTES (256 * 1024)
+#define RSA_MIN_MODULUS_BYTES 256
+#define HMAC_MIN_BYTES 32
+
+/* A clock may be this many seconds behind the issuer's: "nbf" only, never "exp". */
+#define NOT_BEFORE_LEEWAY 30
+
+/* Verified tokens are remembered, so that an ES256 check is not paid by every transaction. */
+#define REMEMBERED_TOKENS 64
+
+typedef struct RememberedToken
+{
+	uint8 digest[CIPHER_DIGEST_BYTES];
+	uint64 key_set;
+	TokenClaims claims;
+} RememberedToken;
+
+static char *token_keys_file = NULL;
+static char *token_audience = NULL;
+
+static json_t *key_set = NULL;
+static struct stat key_set_file;
+static uint64 key_set_serial = 0;
+
+static RememberedToken remembered[REMEMBERED_TOKENS];
+static int next_remembered = 0;
+
+/* JoseInit defines the settings of token verification. */
+void
+JoseInit(void)
+{
+	DefineCustomStringVariable(
+		"cauce.token_keys_file", "Path of the JSON Web Key Set that verifies tokens.",
+		"ES256, RS256 and HS256 keys; the algorithm is bound to the key.", &token_keys_file, "",
+		PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("cauce.token_audience", "The audience (aud) that tokens must name.",
+							   NULL, &token_audience, "cauce", PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* JoseTokenAudience is the audience that tokens must name. */
+const char *
+JoseTokenAudience(void)
+{
+	return token_audience;
+}
+
+/* LoadKeySet reads the JWKS file unless this process has it as the file is now. */
+static void
+LoadKeySet(void)
+{
+	struct stat file;
+	json_error_t error;
+	json_t *fresh = NULL;
+	char *text;
+	int fd;
+
+	if (token_keys_file == NULL || token_keys_file[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("no token keys are configured"),
+						errhint("Set cauce.token_keys_file to a JSON Web Key Set and reload.")));
+	if (key_set != NULL && stat(token_keys_file, &file) == 0 &&
+		file.st_ino == key_set_file.st_ino && file.st_size == key_set_file.st_size &&
+		file.st_mtim.tv_sec == key_set_file.st_mtim.tv_sec &&
+		file.st_mtim.tv_nsec == key_set_file.st_mtim.tv_nsec)
+		return;
+
+	fd = OpenTransientFile(token_keys_file, O_RDONLY | PG_BINARY);
+	if (fd < 0 || fstat(fd, &file) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("could not open the token keys: %m"),
+						errhint("Correct cauce.token_keys_file.")));
+	if (file.st_size > 0 && file.st_size <= JWKS_MAX_BYTES)
+	{
+		text = malloc((Size) file.st_size);
+		if (text != NULL && read(fd, text, (Size) file.st_size) == file.st_size)
+			fresh = json_loadb(text, (Size) file.st_size, JSON_REJECT_DUPLICATES, &error);
+		WipingFree(text);
+	}
+	CloseTransientFile(fd);
+	if (!json_is_array(json_object_get(fresh, "keys")))
+	{
+		json_decref(fresh);
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+						errmsg("the token keys are not a JSON Web Key Set"),
+						errhint("cauce.token_keys_file must hold {\"keys\": [...]} (RFC 7517).")));
+	}
+	json_decref(key_set);
+	key_set = fresh;
+	key_set_file = file;
+	key_set_serial++;
+}
+
+/* ByteLength is the number of bytes that a base64url member holds. */
+static size_t
+ByteLength(const json_t *key, const char *member)
+{
+	size_t size = libjose.b64_dec(json_object_get(key, member), NULL, 0);
+
+	return size == SIZE_MAX ? 0 : size;
+}
+
+/* KeyAlgorithm is the one algorithm that a key may be used with, or NULL for none that we take. */
+static const char *
+KeyAlgorithm(const json_t *key)
+{
+	const char *type = json_string_value(json_object_get(key, "kty"));
+	const char *named = json_string_value(json_object_get(key, "alg"));
+	const char *curve = json_string_value(json_object_get(key, "crv"));
+	const char *use = json_string_value(json_object_get(key, "use"));
+	const char *algorithm = NULL;
+
+	if (type == NULL || (use != NULL && strcmp(use, "sig") != 0))
+		return NULL;
+	if (strcmp(type, "EC") == 0 && curve != NULL && strcmp(curve, "P-256") == 0)
+		algorithm = "ES256";
+	else if (strcmp(type, "RSA") == 0 && ByteLength(key, "n") >= RSA_MIN_MODULUS_BYTES)
+		algorithm = "RS256";
+	else if (strcmp(type, "oct") == 0 && ByteLength(key, "k") >= HMAC_MIN_BYTES)
+		algorithm = "HS256";
+	if (algorithm == NULL || (named != NULL && strcmp(named, algorithm) != 0))
+		return NULL;
+	return algorithm;
+}
+
+/* SplitCompact makes a flattened JWS of header.payload.signature; NULL when it is not of that form. */
+static json_t *
+SplitCompact(const char *compact)
+{
+	const char *first = strchr(compact, '.');
+	const char *second = first != NULL ? strchr(first + 1, '.') : NULL;
+
+	if (second == NULL || strchr(second + 1, '.') != NULL)
+		return NULL;
+	return json_pack("{s:s%,s:s%,s:s}", "protected", compact, (size_t) (first - compact), "payload",
+					 first + 1, (size_t) (second - first - 1), "signature", second + 1);
+}
+
+/* SignedBy tells whether one key of keys, with the header's kid and its own algorithm, made the signature. */
+static bool
+SignedBy(const json_t *jws, const json_t *header, const json_t *keys, bool *known)
+{
+	const char *algorithm = json_string_value(json_object_get(header, "alg"));
+	const char *kid = json_string_value(json_object_get(header, "kid"));
+	size_t i;
+	json_t *key;
+
+	if (algorithm == NULL)
+		return false;
+	json_array_foreach(keys, i, key)
+	{
+		const char *key_algorithm = KeyAlgorithm(key);
+		const char *key_kid = json_string_value(json_object_get(key, "kid"));
+
+		if (key_algorithm == NULL || strcmp(key_algorithm, algorithm) != 0)
+			continue;
+		if (kid != NULL && (key_kid == NULL || strcmp(kid, key_kid) != 0))
+			continue;
+		*known = true;
+		if (libjose.jws_ver(NULL, jws, NULL, key, false))
+			return true;
+	}
+	return false;
+}
+
+/* OwnKeys is the key set of the keyring's signing key; with its private part only for signing. */
+static json_t *
+OwnKey(bool private)
+{
+	json_error_t error;
+	json_t *key = json_loads(KeyringSigningKey(), 0, &error);
+
+	if (key != NULL && !private && !libjose.jwk_pub(NULL, key))
+	{
+		json_decref(key);
+		key = NULL;
+	}
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the keyring's signing key is damaged"),
+				 errhint("Restore the keyring file from its backup.")));
+	return key;
+}
+
+/* HasType tells whether the header's typ is type. */
+static bool
+HasType(const json_t *header, const char *type)
+{
+	const char *found = json_string_value(json_object_get(header, "typ"));
+
+	return found != NULL && strcmp(found, type) == 0;
+}
+
+/* NamesAudience tells whether aud, a string or an array of strings, names ours. */
+static bool
+NamesAudience(const json_t *claim)
+{
+	size_t i;
+	json_t *one;
+
+	if (json_is_string(claim))
+		return strcmp(json_string_value(claim), token_audience) == 0;
+	json_array_foreach(claim, i, one)
+	{
+		if (json_is_string(one) && strcmp(json_string_value(one), token_audience) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* CopyText copies a string claim that is not empty and fits; false otherwise. */
+static bool
+CopyText(const json_t *claim, char *into, Size size)
+{
+	size_t length = json_string_length(claim);
+
+	if (!json_is_string(claim) || length == 0 || length >= size ||
+		strlen(json_string_value(claim)) != length)
+		return false;
+	memcpy(into, json_string_value(claim), length + 1);
+	return true;
+}
+
+/* ParseUuid reads the canonical text of a UUID. */
+static bool
+ParseUuid(const char *text, pg_uuid_t *uuid)
+{
+	int at = 0;
+
+	if (text == NULL || strlen(text) != 36)
+		return false;
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		unsigned int byte;
+
+		if ((i == 4 || i == 6 || i == 8 || i == 10) && text[at++] != '-')
+			return false;
+		if (!isxdigit((unsigned char) text[at]) || !isxdigit((unsigned char) text[at + 1]) ||
+			sscanf(text + at, "%2x", &byte) != 1)
+			return false;
+		uuid->data[i] = (unsigned char) byte;
+		at += 2;
+	}
+	return true;
+}
+
+/* ReadClaims checks the payload and fills claims; gives the reason for a refusal, or NULL. */
+static const char *
+ReadClaims(const json_t *payload, bool stream_only, TokenClaims *claims)
+{
+	const json_t *scope = json_object_get(payload, "scope");
+	const json_t *purpose = json_object_get(payload, "purpose");
+	const json_t *expires = json_object_get(payload, "exp");
+	const json_t *not_before = json_object_get(payload, "nbf");
+
+	memset(claims, 0, sizeof(*claims));
+	if (!json_is_object(payload))
+		return "The token's payload is not a JSON object.";
+	if (!CopyText(json_object_get(payload, "sub"), claims->subject, sizeof(claims->subject)))
+		return "The token names no subject (sub).";
+	if (!json_is_number(expires))
+		return "The token has no expiry (exp).";
+	claims->expires = (int64) json_number_value(expires);
+	if (not_before != NULL && !json_is_number(not_before))
+		return "The token's nbf is not a number.";
+	claims->not_before = (int64) json_number_value(not_before);
+	if (!NamesAudience(json_object_get(payload, "aud")))
+		return "The token is for another audience (aud).";
+	strlcpy(claims->purpose, "care", sizeof(claims->purpose));
+	if (purpose != NULL && !CopyText(purpose, claims->purpose, sizeof(claims->purpose)))
+		return "The token's purpose is not a short text.";
+
+	claims->scope = SCOPE_APP;
+	if (scope != NULL && json_is_string(scope) && strcmp(json_string_value(scope), "stream") == 0)
+		claims->scope = SCOPE_STREAM;
+	else if (scope != NULL &&
+			 (!json_is_string(scope) || strcmp(json_string_value(scope), "app") != 0))
+		return "The token's scope is neither app nor stream.";
+	if (claims->scope == SCOPE_STREAM &&
+		!ParseUuid(json_string_value(json_object_get(payload, "session")), &claims->session))
+		return "A stream token must name its session.";
+	if (stream_only && claims->scope != SCOPE_STREAM)
+		return "The database signs stream tokens only.";
+	return NULL;
+}
+
+/* VerifyParts checks a token that has been taken apart. */
+static const char *
+VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, const json_t *keys,
+			bool own, TokenClaims *claims)
+{
+	bool known = false;
+
+	if (!json_is_object(header) || json_object_get(header, "crit") != NULL)
+		return "The token's header is malformed or demands an extension.";
+	if (HasType(header, TYPE_CERTIFICATE))
+		return "An erasure certificate is not a token.";
+	if (!SignedBy(jws, header, keys, &known))
+		return known ? "The token's signature does not verify."
+					 : "No configured key has the token's key id and algorithm.";
+	return ReadClaims(payload, own, claims);
+}
+
+/* VerifyAfresh verifies a token that is not remembered. */
+static const char *
+VerifyAfresh(const char *token, TokenClaims *claims)
+{
+	json_t *volatile keys = NULL;
+	json_t *jws = SplitCompact(token);
+	json_t *header = libjose.b64_dec_load(json_object_get(jws, "protected"));
+	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	const char *refusal = "The token is not of the form header.payload.signature.";
+	bool own = HasType(header, TYPE_STREAM_TOKEN);
+
+	PG_TRY();
+	{
+		if (own)
+			keys = json_pack("[o]", OwnKey(false));
+		if (jws != NULL)
+			refusal = VerifyParts(jws, header, payload,
+								  own ? keys : json_object_get(key_set, "keys"), own, claims);
+	}
+	PG_FINALLY();
+	{
+		json_decref(jws);
+		json_decref(header);
+		json_decref(payload);
+		json_decref(keys);
+	}
+	PG_END_TRY();
+	return refusal;
+}
+
+/* JoseVerifyToken verifies a token, or remembers that it did. */
+const char *
+JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
+{
+	uint8 digest[CIPHER_DIGEST_BYTES];
+	Size size = strlen(token);
+	const char *refusal = NULL;
+	bool found = false;
+
+	if (size > TOKEN_MAX_BYTES)
+		return "The token is too long.";
+	LoadKeySet();
+	CipherDigest(token, size, digest);
+	for (int i = 0; i < REMEMBERED_TOKENS && !found; i++)
+	{
+		found = remembered[i].key_set == key_set_serial &&
+				memcmp(remembered[i].digest, digest, sizeof(digest)) == 0;
+		if (found)
+			*claims = remembered[i].claims;
+	}
+	if (!found)
+		refusal = VerifyAfresh(token, claims);
+	if (refusal != NULL)
+		return refusal;
+	if (claims->expires <= now)
+		return "The token has expired.";
+	if (claims->not_before > now + NOT_BEFORE_LEEWAY)
+		return "The token is not valid yet.";
+	if (!found)
+	{
+		RememberedToken *slot = &remembered[next_remembered++ % REMEMBERED_TOKENS];
+
+		memcpy(slot->digest, digest, sizeof(digest));
+		slot->claims = *claims;
+		slot->key_set = key_set_serial;
+	}
+	return NULL;
+}
+
+/* CompactText joins the parts of a signed flattened JWS. */
+static char *
+CompactText(const json_t *jws)
+{
+	const char *protected = json_string_value(json_object_get(jws, "protected"));
+	const char *payload = json_string_value(json_object_get(jws, "payload"));
+	const char *signature = json_string_value(json_object_get(jws, "signature"));
+
+	if (protected == NULL || payload == NULL || signature == NULL)
+		return NULL;
+	return psprintf("%s.%s.%s", protected, payload, signature);
+}
+
+/* JoseSign signs a payload. */
+char *
+JoseSign(const json_t *payload, const char *type)
+{
+	json_t *key = OwnKey(true);
+	json_t *jws = json_pack("{s:o}", "payload", libjose.b64_enc_dump(payload));
+	json_t *signature = json_pack("{s:{s:s,s:O,s:s}}", "protected", "alg", "ES256", "kid",
+								  json_object_get(key, "kid"), "typ", type);
+	char *compact = NULL;
+
+	PG_TRY();
+	{
+		if (jws != NULL && signature != NULL && libjose.jws_sig(NULL, jws, signature, key))
+			compact = CompactText(jws);
+	}
+	PG_FINALLY();
+	{
+		json_decref(signature);
+		json_decref(jws);
+		json_decref(key);
+	}
+	PG_END_TRY();
+	if (compact == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not sign")));
+	return compact;
+}
+
+/* JoseVerifyOwn opens what JoseSign made. */
+char *
+JoseVerifyOwn(const char *compact, const char *type)
+{
+	json_t *keys = json_pack("[o]", OwnKey(false));
+	json_t *jws = SplitCompact(compact);
+	json_t *header = libjose.b64_dec_load(json_object_get(jws, "protected"));
+	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	char *text = NULL;
+	char *copy = NULL;
+	bool known = false;
+
+	if (jws != NULL && HasType(header, type) && SignedBy(jws, header, keys, &known))
+		text = json_dumps(payload, JSON_COMPACT);
+	json_decref(keys);
+	json_decref(jws);
+	json_decref(header);
+	json_decref(payload);
+	if (text != NULL)
+		copy = pstrdup(text);
+	free(text);
+	return copy;
+}
+
+/* JosePublicKeys publishes the verification key. */
+char *
+JosePublicKeys(void)
+{
+	json_t *keys = json_pack("{s:[o]}", "keys", OwnKey(false));
+	char *text = json_dumps(keys, JSON_COMPACT);
+	char *copy = text != NULL ? pstrdup(text) : NULL;
+
+	json_decref(keys);
+	free(text);
+	if (copy == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return copy;
+}

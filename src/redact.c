@@ -1,0 +1,112 @@
+/*
+ * redact.c
+ *		The log hook.
+ *
+ * A message that arises in a transaction under an identity, while a statement
+ * that names the schema cauce runs, or that looks as if it held a token, goes to the client as it is and to the server log as a line that says
+ * what happened (severity, SQLSTATE, duration) without what was said. It stands
+ * in for statement text, parameters, DETAIL rows and plans of auto_explain.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "tcop/tcopprot.h"
+#include "utils/elog.h"
+#include "utils/guc.h"
+
+#include "identity.h"
+#include "redact.h"
+
+static bool redact_logs = true;
+static emit_log_hook_type next_hook = NULL;
+static bool redacting = false;
+
+static void RedactLog(ErrorData *error);
+
+/* RedactInit installs the hook. */
+void
+RedactInit(void)
+{
+	DefineCustomBoolVariable("cauce.redact_logs",
+							 "Keep statements that run under an identity out of the server log.",
+							 NULL, &redact_logs, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	next_hook = emit_log_hook;
+	emit_log_hook = RedactLog;
+}
+
+/*
+ * IdentifiedBlock tells whether the transaction ran under an identity, also when
+ * it has failed since: SET LOCAL is undone at once, yet the client may go on
+ * sending statements until it hears of it.
+ */
+static bool
+IdentifiedBlock(void)
+{
+	static bool identified = false;
+
+	if (TokenInForce())
+		identified = true;
+	else if (!IsAbortedTransactionBlockState())
+		identified = false;
+	return identified;
+}
+
+/* HoldsToken tells whether text names the setting, or contains what every JSON Web Token begins with. */
+static bool
+HoldsToken(const char *text)
+{
+	return text != NULL && (strstr(text, "cauce.token") != NULL ||
+							strstr(text, "cauce.\"token") != NULL || strstr(text, "eyJ") != NULL);
+}
+
+/* IsSensitive decides about one message. */
+static bool
+IsSensitive(const ErrorData *error)
+{
+	return IdentifiedBlock() || HoldsToken(error->message) || HoldsToken(error->detail) ||
+		   HoldsToken(error->detail_log) || HoldsToken(error->context) ||
+		   HoldsToken(debug_query_string) ||
+		   (debug_query_string != NULL && strstr(debug_query_string, "cauce.") != NULL);
+}
+
+/* DurationOf reads the milliseconds that log_min_duration_statement reports; negative for none. */
+static double
+DurationOf(const ErrorData *error)
+{
+	double duration;
+
+	if (error->message != NULL && sscanf(error->message, "duration: %lf ms", &duration) == 1)
+		return duration;
+	return -1;
+}
+
+/* RedactLog stands in for what the log would have shown. */
+static void
+RedactLog(ErrorData *error)
+{
+	if (redact_logs && !redacting && error->output_to_server && error->elevel < PANIC &&
+		CritSectionCount == 0 && !error->hide_stmt && IsSensitive(error))
+	{
+		double duration = DurationOf(error);
+
+		error->output_to_server = false;
+		redacting = true;
+		PG_TRY();
+		{
+			ereport(LOG_SERVER_ONLY,
+					(errcode(error->sqlerrcode),
+					 errmsg("cauce: %s with SQLSTATE %s, its text withheld",
+							error_severity(error->elevel), unpack_sql_state(error->sqlerrcode)),
+					 duration >= 0 ? errdetail_log("Duration: %.3f ms.", duration) : 0,
+					 errhidestmt(true), errhidecontext(true)));
+		}
+		PG_FINALLY();
+		{
+			redacting = false;
+		}
+		PG_END_TRY();
+	}
+	if (next_hook != NULL)
+		next_hook(error);
+}

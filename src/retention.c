@@ -1,0 +1,272 @@
+/*
+ * retention.c
+ *		One retention run.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/resowner.h"
+#include "utils/uuid.h"
+
+#include "archive.h"
+#include "erase.h"
+#include "retention.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_perform_retention);
+
+typedef enum DueAction
+{
+	DUE_ARCHIVE,
+	DUE_DELETE,
+	DUE_DELETE_ARCHIVE
+} DueAction;
+
+typedef struct DueSession
+{
+	pg_uuid_t account;
+	pg_uuid_t session;
+	DueAction action;
+} DueSession;
+
+/*
+ * Sessions are taken in the order of accounts, so that two runners lock the
+ * accounts' certificate chains in the same order.
+ */
+static const char DueSessions[] =
+	"SELECT s.account_id, s.id,"
+	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive'"
+	" FROM cauce.session s JOIN cauce.account a ON a.id = s.account_id"
+	" LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+	" WHERE s.retain_until <= now() AND NOT s.legal_hold AND NOT EXISTS"
+	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = s.account_id"
+	"  AND f.session_id = s.id AND f.retry_at > now())"
+	" ORDER BY s.account_id, s.retain_until LIMIT $1 FOR UPDATE OF s SKIP LOCKED";
+
+static const char DueArchives[] =
+	"SELECT account_id, id FROM cauce.archived_session d"
+	" WHERE delete_after <= now() AND NOT EXISTS"
+	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = d.account_id"
+	"  AND f.session_id = d.id AND f.retry_at > now())"
+	" ORDER BY account_id, delete_after LIMIT $1 FOR UPDATE SKIP LOCKED";
+
+/* ReadDue appends what one of the queries above finds; gives the new count. */
+static int
+ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int count, int max)
+{
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(max - count)};
+	uint64 found;
+
+	if (count >= max)
+		return count;
+	found = SpiRun(plan, sql, 1, types, values, NULL, false);
+	for (uint64 i = 0; i < found; i++)
+	{
+		bool isnull;
+		DueSession *one = &due[count++];
+
+		one->account = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
+		one->session = *DatumGetUUIDP(SpiValue(i, 2, &isnull));
+		if (archives)
+			one->action = DUE_DELETE_ARCHIVE;
+		else
+			one->action = DatumGetBool(SpiValue(i, 3, &isnull)) ? DUE_ARCHIVE : DUE_DELETE;
+	}
+	return count;
+}
+
+/* Process does what is due to one session. */
+static void
+Process(const DueSession *due)
+{
+	switch (due->action)
+	{
+		case DUE_ARCHIVE:
+			(void) ArchiveSession(&due->account, &due->session);
+			break;
+		case DUE_DELETE:
+			(void) EraseSession(&due->account, &due->session, "retention");
+			break;
+		case DUE_DELETE_ARCHIVE:
+			(void) EraseArchive(&due->account, &due->session, "retention");
+			break;
+	}
+}
+
+/* RecordFailure keeps the SQLSTATE and puts the session off: a minute, doubling to a day, with jitter. */
+static void
+RecordFailure(const DueSession *due, int sqlerrcode)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, TEXTOID};
+	Datum values[] = {UUIDPGetDatum(&due->account), UUIDPGetDatum(&due->session),
+					  CStringGetTextDatum(unpack_sql_state(sqlerrcode))};
+	SpiScope scope;
+
+	SpiEnter(&scope, false);
+	SpiRun(&plan,
+		   "INSERT INTO cauce.retention_failure AS f"
+		   " (account_id, session_id, sqlstate, attempts, failed_at, retry_at)"
+		   " VALUES ($1, $2, $3, 1, now(), now() + interval '1 minute')"
+		   " ON CONFLICT (account_id, session_id) DO UPDATE SET sqlstate = $3,"
+		   " attempts = f.attempts + 1, failed_at = now(), retry_at = now()"
+		   " + least(interval '1 day', interval '1 minute' * 2 ^ least(f.attempts, 11))"
+		   " * (0.75 + random() / 2)",
+		   3, types, values, NULL, false);
+	SpiLeave(&scope);
+}
+
+/* ForgetFailure: what went well needs no retry. */
+static void
+ForgetFailure(const DueSession *due)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(&due->account), UUIDPGetDatum(&due->session)};
+	SpiScope scope;
+
+	SpiEnter(&scope, false);
+	SpiRun(&plan, "DELETE FROM cauce.retention_failure WHERE account_id = $1 AND session_id = $2",
+		   2, types, values, NULL, false);
+	SpiLeave(&scope);
+}
+
+/* TryProcess works in a subtransaction; gives 0, or the SQLSTATE of what went wrong. */
+static int
+TryProcess(const DueSession *due)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int sqlerrcode = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		Process(due);
+		ForgetFailure(due);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		sqlerrcode = error->sqlerrcode;
+		if (sqlerrcode == ERRCODE_QUERY_CANCELED || sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return sqlerrcode;
+}
+
+/* StartRun opens the run's row. */
+static int64
+StartRun(void)
+{
+	static SPIPlanPtr plan = NULL;
+	bool isnull;
+
+	SpiRun(&plan,
+		   "INSERT INTO cauce.retention_run (started_at) VALUES (clock_timestamp()) RETURNING id",
+		   0, NULL, NULL, NULL, false);
+	return DatumGetInt64(SpiValue(0, 1, &isnull));
+}
+
+/* FinishRun closes it, and prunes the history: a month of empty runs, 400 days of others. */
+static void
+FinishRun(const RetentionResult *result, int sqlerrcode)
+{
+	static SPIPlanPtr finish = NULL;
+	static SPIPlanPtr prune = NULL;
+	Oid types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TEXTOID};
+	Datum values[5];
+	char nulls[] = "     ";
+	SpiScope scope;
+
+	values[0] = Int64GetDatum(result->run);
+	values[1] = Int32GetDatum(result->archived);
+	values[2] = Int32GetDatum(result->deleted);
+	values[3] = Int32GetDatum(result->failed);
+	values[4] = sqlerrcode != 0 ? CStringGetTextDatum(psprintf("last failure: SQLSTATE %s",
+															   unpack_sql_state(sqlerrcode)))
+								: (Datum) 0;
+	nulls[4] = sqlerrcode != 0 ? ' ' : 'n';
+	SpiEnter(&scope, false);
+	SpiRun(&finish,
+		   "UPDATE cauce.retention_run SET finished_at = clock_timestamp(), archived = $2,"
+		   " deleted = $3, failed = $4, message = $5 WHERE id = $1",
+		   5, types, values, nulls, false);
+	SpiRun(&prune,
+		   "DELETE FROM cauce.retention_run WHERE started_at < now() - interval '400 days'"
+		   " OR (started_at < now() - interval '30 days' AND archived + deleted + failed = 0)",
+		   0, NULL, NULL, NULL, false);
+	SpiLeave(&scope);
+}
+
+/* RetentionRun runs. */
+void
+RetentionRun(int max_sessions, RetentionResult *result)
+{
+	static SPIPlanPtr sessions = NULL;
+	static SPIPlanPtr archives = NULL;
+	DueSession *due = palloc(sizeof(DueSession) * max_sessions);
+	SpiScope scope;
+	int last_failure = 0;
+	int count;
+
+	memset(result, 0, sizeof(*result));
+	SpiEnter(&scope, false);
+	result->run = StartRun();
+	count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
+	count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
+	SpiLeave(&scope);
+
+	for (int i = 0; i < count; i++)
+	{
+		int failure;
+
+		CHECK_FOR_INTERRUPTS();
+		failure = TryProcess(&due[i]);
+		if (failure != 0)
+		{
+			RecordFailure(&due[i], failure);
+			result->failed++;
+			last_failure = failure;
+		}
+		else if (due[i].action == DUE_ARCHIVE)
+			result->archived++;
+		else
+			result->deleted++;
+	}
+	FinishRun(result, last_failure);
+	pfree(due);
+}
+
+/* cauce.perform_retention(max_sessions): the id of the run. */
+Datum
+cauce_perform_retention(PG_FUNCTION_ARGS)
+{
+	int max_sessions = PG_GETARG_INT32(0);
+	RetentionResult result;
+
+	if (max_sessions < 1 || max_sessions > 100000)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_sessions must be between 1 and 100000"),
+						errdetail("It is %d.", max_sessions),
+						errhint("Call cauce.run_retention() more often instead.")));
+	RetentionRun(max_sessions, &result);
+	PG_RETURN_INT64(result.run);
+}

@@ -1,0 +1,23 @@
+/*
+ * retention.h
+ *		Archiving and erasing what is due.
+ */
+#ifndef CAUCE_RETENTION_H
+#define CAUCE_RETENTION_H
+
+typedef struct RetentionResult
+{
+	int64 run; /* id in cauce.retention_run */
+	int archived;
+	int deleted;
+	int failed;
+} RetentionResult;
+
+/*
+ * RetentionRun processes at most max_sessions due sessions and archives in the
+ * current transaction, each in a subtransaction of its own. Rows that another
+ * runner or a writer holds are left to the next run.
+ */
+extern void RetentionRun(int max_sessions, RetentionResult *result);
+
+#endif

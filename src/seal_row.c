@@ -1,0 +1,244 @@
+/*
+ * seal_row.c
+ *		The BEFORE ROW trigger that binds every sealed column to its row.
+ *
+ *		cauce.seal_row()             the row belongs to its account
+ *		cauce.seal_row('session_id') the row belongs to the session in that column
+ *
+ * The table has a column account_id and a primary key. Every column of type
+ * cauce.encrypted_text is opened and sealed again under the account's or the
+ * session's key, with a fresh nonce, bound to table, column and primary key.
+ * A value that lies there already, bound so, is left alone.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/partition.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "authority.h"
+#include "binding.h"
+#include "datakey.h"
+#include "identity.h"
+#include "sealed.h"
+#include "secret.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_seal_row);
+
+/* What the trigger knows of its table; kept with the trigger's function info. */
+typedef struct RowShape
+{
+	Oid relation;
+	Oid root; /* the partitioned table above, or the table itself */
+	int columns; /* of the tuple descriptor that this was made for */
+	AttrNumber account;
+	AttrNumber session; /* 0: the row belongs to its account */
+	int primary_count;
+	AttrNumber primary[INDEX_MAX_KEYS];
+	FmgrInfo primary_out[INDEX_MAX_KEYS];
+	int sealed_count;
+	AttrNumber *sealed;
+} RowShape;
+
+/* ColumnNamed finds a UUID column or raises. */
+static AttrNumber
+ColumnNamed(Relation relation, const char *name)
+{
+	AttrNumber column = get_attnum(RelationGetRelid(relation), name);
+
+	if (column == InvalidAttrNumber ||
+		TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid != UUIDOID)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("table \"%s\" has no column \"%s\" of type uuid",
+							   RelationGetRelationName(relation), name),
+						errhint("cauce.seal_row() needs account_id and the session's column.")));
+	return column;
+}
+
+/* FindPrimaryKey fills in the columns that identify a row, in the order of the primary key. */
+static void
+FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
+{
+	Oid index = RelationGetPrimaryKeyIndex(relation);
+	HeapTuple tuple;
+	Form_pg_index form;
+
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(relation)),
+				 errhint("Sealed values are bound to their row by its primary key.")));
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for index %u", index);
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		AttrNumber column = form->indkey.values[i];
+		Oid out;
+		bool is_varlena;
+
+		getTypeOutputInfo(TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid, &out,
+						  &is_varlena);
+		fmgr_info_cxt(out, &shape->primary_out[i], context);
+		shape->primary[i] = column;
+	}
+	shape->primary_count = form->indnkeyatts;
+	ReleaseSysCache(tuple);
+}
+
+/* ShapeOf describes the trigger's table, once for as long as it stays as it is. */
+static RowShape *
+ShapeOf(FunctionCallInfo fcinfo, const TriggerData *trigger)
+{
+	RowShape *shape = fcinfo->flinfo->fn_extra;
+	Relation relation = trigger->tg_relation;
+	TupleDesc descriptor = RelationGetDescr(relation);
+	MemoryContext context = fcinfo->flinfo->fn_mcxt;
+	Oid sealed_type;
+
+	if (shape != NULL && shape->relation == RelationGetRelid(relation) &&
+		shape->columns == descriptor->natts)
+		return shape;
+
+	sealed_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
+								  ObjectIdGetDatum(CauceSchema()));
+	shape = MemoryContextAllocZero(context, sizeof(RowShape));
+	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
+	shape->relation = RelationGetRelid(relation);
+	shape->root = shape->relation;
+	if (relation->rd_rel->relispartition)
+		shape->root = llast_oid(get_partition_ancestors(shape->relation));
+	shape->columns = descriptor->natts;
+	if (trigger->tg_trigger->tgnargs > 0)
+	{
+		shape->account = ColumnNamed(relation, "account_id");
+		shape->session = ColumnNamed(relation, trigger->tg_trigger->tgargs[0]);
+	}
+	else
+		shape->account = ColumnNamed(relation, "id");
+	FindPrimaryKey(shape, relation, context);
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(descriptor, i);
+
+		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
+			shape->sealed[shape->sealed_count++] = column->attnum;
+	}
+	fcinfo->flinfo->fn_extra = shape;
+	return shape;
+}
+
+/* RowName lists schema, table and primary key: what every binding of the row begins with. */
+static void
+RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	RowNameAdd(name, get_namespace_name(get_rel_namespace(shape->root)));
+	RowNameAdd(name, get_rel_name(shape->root));
+	for (int i = 0; i < shape->primary_count; i++)
+	{
+		bool isnull;
+		Datum value = heap_getattr(row, shape->primary[i], RelationGetDescr(relation), &isnull);
+
+		RowNameAdd(name, isnull ? "" : OutputFunctionCall(&shape->primary_out[i], value));
+	}
+}
+
+/* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
+static Datum
+Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
+	   const uint8 *binding)
+{
+	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	const DataKey *key;
+	Sealed *fresh;
+	char *bytes = NULL;
+	Size size = 0;
+
+	SealedCheckForm(sealed, SEALED_TEXT);
+	key = shape->session != 0 ? DataKeyForSession(account, session) : DataKeyForAccount(account);
+	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
+		return value;
+	if (SealedOpenToReseal(sealed, SEALED_TEXT, &bytes, &size) != OPEN_OK)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to move a sealed value"),
+						errdetail("It is sealed for another row, and the identity in force cannot "
+								  "open it."),
+						errhint("Copy it as its owner.")));
+	fresh = shape->session != 0
+				? SealForSession(SEALED_TEXT, bytes, size, account, session, binding)
+				: SealForAccount(SEALED_TEXT, bytes, size, account, binding);
+	SecretWipe(bytes, size);
+	pfree(bytes);
+	return PointerGetDatum(fresh);
+}
+
+/* cauce.seal_row(): the trigger. */
+Datum
+cauce_seal_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation relation;
+	TupleDesc descriptor;
+	RowShape *shape;
+	HeapTuple row;
+	StringInfoData row_name;
+	pg_uuid_t account;
+	pg_uuid_t session = {{0}};
+	bool isnull;
+	Datum value;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("seal_row is a trigger BEFORE INSERT OR UPDATE FOR EACH ROW")));
+	relation = trigger->tg_relation;
+	descriptor = RelationGetDescr(relation);
+	shape = ShapeOf(fcinfo, trigger);
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+
+	value = heap_getattr(row, shape->account, descriptor, &isnull);
+	if (!isnull)
+		account = *DatumGetUUIDP(value);
+	if (!isnull && shape->session != 0)
+	{
+		value = heap_getattr(row, shape->session, descriptor, &isnull);
+		if (!isnull)
+			session = *DatumGetUUIDP(value);
+	}
+	if (isnull)
+	{
+		if (!TokenInForce())
+			AuthorityToWrite(&session, NULL);
+		return PointerGetDatum(row); /* the column's NOT NULL says it best */
+	}
+	AuthorityToWrite(&account, shape->session != 0 ? &session : NULL);
+
+	initStringInfo(&row_name);
+	RowName(&row_name, shape, relation, row);
+	for (int i = 0; i < shape->sealed_count; i++)
+	{
+		int column = shape->sealed[i];
+		uint8 binding[SEALED_BINDING_BYTES];
+		Datum fresh;
+		bool no = false;
+
+		value = heap_getattr(row, column, descriptor, &isnull);
+		if (isnull)
+			continue;
+		BindingOf(&row_name, NameStr(TupleDescAttr(descriptor, column - 1)->attname), binding);
+		fresh = Reseal(shape, value, &account, &session, binding);
+		if (fresh != value)
+			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);
+	}
+	pfree(row_name.data);
+	return PointerGetDatum(row);
+}

@@ -1,0 +1,363 @@
+/*
+ * sealed.c
+ *		Sealing and opening values.
+ */
+#include "postgres.h"
+
+#include <zlib.h>
+
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/memutils.h"
+
+#include "authority.h"
+#include "datakey.h"
+#include "identity.h"
+#include "sealed.h"
+#include "secret.h"
+
+/* Values from this size on are compressed when that saves an eighth or more. */
+#define COMPRESS_FROM_BYTES 256
+#define COMPRESS_LEVEL 6
+
+/* After so many values a process takes a new salt: the bound on random nonces, SP 800-38D, 8.3. */
+#define VALUES_PER_SALT ((uint64) 1 << 31)
+
+static const char InputLabel[] = "cauce input 1";
+
+/*
+ * The key that this process seals input under. Durable keys are used by every
+ * process for years, so none of them seals a value itself: each process derives
+ * its own from a random salt.
+ */
+typedef struct InputKey
+{
+	int pid;
+	uint64 values;
+	uint8 salt[SEALED_BINDING_BYTES];
+	uint8 *derived; /* locked memory */
+	pg_uuid_t id; /* the durable key that derived comes from */
+	uint16 generation;
+} InputKey;
+
+static InputKey input;
+
+static void
+DamagedValue(const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a sealed value is damaged"),
+					errdetail("%s", detail), errhint("Restore the row from a backup.")));
+}
+
+/* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
+static char *
+Deflate(const char *bytes, Size size, Size *packed_size)
+{
+	uint32 length = pg_hton32((uint32) size);
+	uLongf room;
+	char *packed;
+
+	if (size < COMPRESS_FROM_BYTES)
+		return NULL;
+	room = size - size / 8;
+	packed = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(length) + room);
+	if (compress2((Bytef *) packed + sizeof(length), &room, (const Bytef *) bytes, size,
+				  COMPRESS_LEVEL) != Z_OK)
+	{
+		pfree(packed);
+		return NULL;
+	}
+	memcpy(packed, &length, sizeof(length));
+	*packed_size = sizeof(length) + room;
+	return packed;
+}
+
+/* Inflate undoes Deflate. */
+static char *
+Inflate(const char *packed, Size packed_size, Size *size)
+{
+	uint32 length;
+	uLongf room;
+	char *bytes;
+
+	if (packed_size < sizeof(length))
+		DamagedValue("Its compressed content is too short.");
+	memcpy(&length, packed, sizeof(length));
+	room = pg_ntoh32(length);
+	if (room > MaxAllocSize - 1)
+		DamagedValue("Its compressed content is too long.");
+	bytes = palloc(room + 1);
+	if (uncompress((Bytef *) bytes, &room, (const Bytef *) packed + sizeof(length),
+				   packed_size - sizeof(length)) != Z_OK ||
+		room != pg_ntoh32(length))
+		DamagedValue("Its compressed content does not expand.");
+	bytes[room] = '\0';
+	*size = room;
+	return bytes;
+}
+
+/* SealUnder seals bytes under a key; flags and binding go into the header. */
+static Sealed *
+SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 flags,
+		  const uint8 *binding, const char *bytes, Size size)
+{
+	SealedHeader header;
+	Size packed_size = 0;
+	char *packed = Deflate(bytes, size, &packed_size);
+	const char *content = packed != NULL ? packed : bytes;
+	Size content_size = packed != NULL ? packed_size : size;
+	Size total = VARHDRSZ + SEALED_MIN_BYTES + content_size;
+	uint16 generation_bytes = pg_hton16(generation);
+	Sealed *sealed;
+	uint8 *at;
+
+	if (!AllocSizeIsValid(total))
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("a value of %zu bytes is too long to be sealed", size),
+						errdetail("The limit is one gigabyte.")));
+	sealed = palloc(total);
+	SET_VARSIZE(sealed, total);
+	at = (uint8 *) VARDATA(sealed);
+	header.version = SEALED_VERSION;
+	header.flags = flags | (packed != NULL ? SEALED_COMPRESSED : 0);
+	memcpy(header.generation, &generation_bytes, sizeof(header.generation));
+	memcpy(header.key, key->data, UUID_LEN);
+	memcpy(header.binding, binding, SEALED_BINDING_BYTES);
+	CipherSeal(secret, &header, offsetof(SealedHeader, nonce), content, content_size, header.nonce,
+			   at + sizeof(header), at + sizeof(header) + content_size);
+	memcpy(at, &header, sizeof(header));
+	if (packed != NULL)
+	{
+		SecretWipe(packed, packed_size);
+		pfree(packed);
+	}
+	return sealed;
+}
+
+/* DeriveInputKey derives the key of (durable key, salt). */
+static void
+DeriveInputKey(const DataKey *durable, const uint8 *salt, uint8 *derived)
+{
+	CipherDerive(durable->secret, CIPHER_KEY_BYTES, salt, SEALED_BINDING_BYTES, InputLabel,
+				 sizeof(InputLabel) - 1, derived);
+}
+
+/* PrepareInputKey makes input fit the durable key. */
+static void
+PrepareInputKey(const DataKey *durable)
+{
+	bool fresh = input.pid != MyProcPid || input.values >= VALUES_PER_SALT;
+
+	if (input.derived == NULL || input.pid != MyProcPid)
+		input.derived = SecretAlloc(CIPHER_KEY_BYTES);
+	if (fresh)
+	{
+		CipherRandom(input.salt, sizeof(input.salt));
+		input.pid = MyProcPid;
+		input.values = 0;
+	}
+	if (fresh || !SameUuid(&input.id, &durable->id) || input.generation != durable->generation)
+	{
+		DeriveInputKey(durable, input.salt, input.derived);
+		input.id = durable->id;
+		input.generation = durable->generation;
+	}
+}
+
+/* SealAtInput seals under the durable key of whoever is asking. */
+Sealed *
+SealAtInput(SealedKind kind, const char *bytes, Size size)
+{
+	const Identity *who = CurrentIdentity();
+	const DataKey *durable = NULL;
+
+	if (who != NULL)
+		durable = DataKeyForAccount(&who->account);
+	if (durable == NULL)
+		durable = DataKeyInbox();
+	PrepareInputKey(durable);
+	input.values++;
+	return SealUnder(input.derived, &input.id, input.generation, (uint8) kind | SEALED_AT_INPUT,
+					 input.salt, bytes, size);
+}
+
+/* SealForSession seals for one place in one session's row. */
+Sealed *
+SealForSession(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+			   const pg_uuid_t *session, const uint8 *binding)
+{
+	const DataKey *key = DataKeyForSession(account, session);
+
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the session has no key"),
+				 errdetail("Session %s does not exist, or it was erased.", UuidText(session)),
+				 errhint("Insert the session first.")));
+	return SealUnder(key->secret, &key->id, key->generation, (uint8) kind, binding, bytes, size);
+}
+
+/* SealForAccount seals for one place in an account's row. */
+Sealed *
+SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+			   const uint8 *binding)
+{
+	const DataKey *key = DataKeyForAccount(account);
+
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the account has no key"),
+				 errdetail("Account %s does not exist, or it was erased.", UuidText(account))));
+	return SealUnder(key->secret, &key->id, key->generation, (uint8) kind, binding, bytes, size);
+}
+
+/* ReadHeader copies the header out, after checking the form. */
+static SealedHeader
+ReadHeader(const Sealed *sealed, SealedKind kind)
+{
+	SealedHeader header;
+
+	if (VARSIZE_ANY_EXHDR(sealed) < SEALED_MIN_BYTES)
+		DamagedValue("It is too short.");
+	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
+	if (header.version != SEALED_VERSION)
+		DamagedValue("Its format version is unknown.");
+	if ((header.flags & SEALED_KIND_MASK) != kind ||
+		(header.flags & ~(SEALED_KIND_MASK | SEALED_COMPRESSED | SEALED_AT_INPUT)) != 0)
+		DamagedValue("Its flags do not fit its type.");
+	return header;
+}
+
+/* SealedCheckForm checks the form. */
+void
+SealedCheckForm(const Sealed *sealed, SealedKind kind)
+{
+	(void) ReadHeader(sealed, kind);
+}
+
+static uint16
+GenerationOf(const SealedHeader *header)
+{
+	uint16 generation;
+
+	memcpy(&generation, header->generation, sizeof(generation));
+	return pg_ntoh16(generation);
+}
+
+/* SealedIsBound compares the header with where the value should lie. */
+bool
+SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation, const uint8 *binding)
+{
+	SealedHeader header;
+
+	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
+	return (header.flags & SEALED_AT_INPUT) == 0 && GenerationOf(&header) == generation &&
+		   memcmp(header.key, key->data, UUID_LEN) == 0 &&
+		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
+}
+
+/* OpenUnder opens with a key that has been found and allowed. */
+static void
+OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed, char **bytes,
+		  Size *size)
+{
+	const uint8 *content = (const uint8 *) VARDATA_ANY(sealed) + sizeof(*header);
+	Size content_size = VARSIZE_ANY_EXHDR(sealed) - SEALED_MIN_BYTES;
+	char *plain = palloc(content_size + 1);
+
+	if (!CipherOpen(secret, header, offsetof(SealedHeader, nonce), header->nonce, content,
+					content_size, content + content_size, plain))
+		DamagedValue("Its authentication tag does not match.");
+	plain[content_size] = '\0';
+	*bytes = plain;
+	*size = content_size;
+	if (header->flags & SEALED_COMPRESSED)
+	{
+		*bytes = Inflate(plain, content_size, size);
+		SecretWipe(plain, content_size);
+		pfree(plain);
+	}
+}
+
+/* SealedHere tells whether this very process sealed the value at input. */
+static bool
+SealedHere(const SealedHeader *header)
+{
+	return (header->flags & SEALED_AT_INPUT) != 0 && input.pid == MyProcPid &&
+		   memcmp(header->binding, input.salt, SEALED_BINDING_BYTES) == 0;
+}
+
+/* Allowed decides whether key may be used; SealedOpenToReseal has one more right. */
+static OpenResult
+Allowed(const DataKey *key, const SealedHeader *header, bool reseal)
+{
+	if (reseal && (header->flags & SEALED_AT_INPUT) != 0 &&
+		(SealedHere(header) || superuser_arg(GetOuterUserId())))
+		return OPEN_OK;
+	switch (AuthorityOver(key))
+	{
+		case AUTHORITY_GRANTED:
+			return OPEN_OK;
+		case AUTHORITY_NO_IDENTITY:
+			return OPEN_NO_IDENTITY;
+		case AUTHORITY_NOT_YOURS:
+			break;
+	}
+	return OPEN_NOT_YOURS;
+}
+
+/* OpenFor finds the key, asks for authority and opens. */
+static OpenResult
+OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *size)
+{
+	SealedHeader header = ReadHeader(sealed, kind);
+	const Identity *who;
+	const DataKey *key = NULL;
+	DataKey copy;
+	pg_uuid_t id;
+	OpenResult result;
+
+	memcpy(id.data, header.key, UUID_LEN);
+	if (!reseal && !AuthorityAnyone())
+		return OPEN_NO_IDENTITY;
+	who = CurrentIdentity();
+	if (who != NULL)
+		key = DataKeyById(&id, GenerationOf(&header), &who->account);
+	if (key == NULL)
+		key = DataKeyById(&id, GenerationOf(&header), NULL);
+	if (key == NULL)
+		return OPEN_DESTROYED;
+	copy = *key;
+	result = Allowed(&copy, &header, reseal);
+	if (result != OPEN_OK)
+		return result;
+
+	key = DataKeyById(&id, GenerationOf(&header),
+					  &copy.account); /* asking may have wiped the cache */
+	if (key == NULL)
+		return OPEN_DESTROYED;
+	if (header.flags & SEALED_AT_INPUT)
+	{
+		uint8 derived[CIPHER_KEY_BYTES];
+
+		DeriveInputKey(key, header.binding, derived);
+		OpenUnder(derived, &header, sealed, bytes, size);
+		SecretWipe(derived, sizeof(derived));
+	}
+	else
+		OpenUnder(key->secret, &header, sealed, bytes, size);
+	return OPEN_OK;
+}
+
+/* SealedOpen opens for whoever is asking. */
+OpenResult
+SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
+{
+	return OpenFor(sealed, kind, false, bytes, size);
+}
+
+/* SealedOpenToReseal opens on the way into a row. */
+OpenResult
+SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
+{
+	return OpenFor(sealed, kind, true, bytes, size);
+}

@@ -1,0 +1,84 @@
+/*
+ * sealed.h
+ *		The stored form of a sealed value, and sealing and opening it.
+ *
+ * docs/format.md describes the bytes. A sealed value is a varlena whose content
+ * is a header, the ciphertext and a 128-bit tag; the header is authenticated.
+ */
+#ifndef CAUCE_SEALED_H
+#define CAUCE_SEALED_H
+
+#include "cipher.h"
+#include "utils/uuid.h"
+
+#define SEALED_VERSION 1
+#define SEALED_BINDING_BYTES 16
+
+/* What the plaintext is; part of the authenticated header, so that no kind passes for another. */
+typedef enum SealedKind
+{
+	SEALED_TEXT = 1,
+	SEALED_BUNDLE = 4
+} SealedKind;
+
+/* Header flags: the kind in the low nibble, and: */
+#define SEALED_COMPRESSED 0x10 /* the plaintext is 4 bytes of length, then a zlib stream */
+#define SEALED_AT_INPUT 0x20 /* under a key derived from a durable key; the binding is its salt */
+#define SEALED_KIND_MASK 0x0f
+
+typedef struct SealedHeader
+{
+	uint8 version;
+	uint8 flags;
+	uint8 generation[2]; /* of the data key, big-endian */
+	uint8 key[UUID_LEN];
+	uint8 binding[SEALED_BINDING_BYTES];
+	uint8 nonce[CIPHER_NONCE_BYTES];
+} SealedHeader;
+
+#define SEALED_MIN_BYTES (sizeof(SealedHeader) + CIPHER_TAG_BYTES)
+
+typedef struct varlena Sealed;
+
+/*
+ * SealAtInput seals bytes where no row is known: under the account key of the
+ * current identity, or the inbox key.
+ */
+extern Sealed *SealAtInput(SealedKind kind, const char *bytes, Size size);
+
+/* SealForSession seals bytes under a session's key, SealForAccount under an account's; both bound. */
+extern Sealed *SealForSession(SealedKind kind, const char *bytes, Size size,
+							  const pg_uuid_t *account, const pg_uuid_t *session,
+							  const uint8 *binding);
+extern Sealed *SealForAccount(SealedKind kind, const char *bytes, Size size,
+							  const pg_uuid_t *account, const uint8 *binding);
+
+typedef enum OpenResult
+{
+	OPEN_OK,
+	OPEN_NO_IDENTITY,
+	OPEN_NOT_YOURS,
+	OPEN_DESTROYED
+} OpenResult;
+
+/*
+ * SealedOpen opens a value for whoever is asking: OPEN_OK gives palloc'd bytes,
+ * with a zero byte behind them. A damaged value raises XX001.
+ */
+extern OpenResult SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
+
+/*
+ * SealedOpenToReseal is SealedOpen for the sealing trigger, which may also open
+ * what this very process sealed at input.
+ */
+extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char **bytes,
+									 Size *size);
+
+/* SealedIsBound tells whether a value lies under the given key name with the given binding. */
+extern bool SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation,
+						  const uint8 *binding);
+
+/* SealedCheckForm raises XX001 unless the bytes have the form of a sealed value of that kind. */
+extern void SealedCheckForm(const Sealed *sealed, SealedKind kind);
+
+#endif

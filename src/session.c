@@ -1,0 +1,244 @@
+/*
+ * session.c
+ *		The trigger that keeps a session's organization, retention and key.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "authority.h"
+#include "datakey.h"
+#include "identity.h"
+#include "session.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_keep_session);
+
+/* Retention where nobody has chosen any; section 8 of the design. */
+#define DEFAULT_RETENTION_DAYS 90
+
+static int retention_grace = 24 * SECS_PER_HOUR;
+
+/* A session's row as far as the trigger needs it. */
+typedef struct SessionRow
+{
+	pg_uuid_t account;
+	pg_uuid_t id;
+	bool has_organization;
+	pg_uuid_t organization;
+	TimestampTz started_at;
+	bool has_days;
+	int32 days;
+	bool has_until;
+	TimestampTz until;
+	bool live;
+	bool has_ended_at;
+} SessionRow;
+
+/* SessionInit defines cauce.retention_grace. */
+void
+SessionInit(void)
+{
+	DefineCustomIntVariable("cauce.retention_grace",
+							"How long a shortened retention waits before it takes effect.", NULL,
+							&retention_grace, 24 * SECS_PER_HOUR, 0, 30 * SECS_PER_DAY, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
+}
+
+/* Column reads a column by its name. */
+static Datum
+Column(Relation relation, HeapTuple row, const char *name, bool *isnull)
+{
+	AttrNumber column = get_attnum(RelationGetRelid(relation), name);
+
+	if (column == InvalidAttrNumber)
+		elog(ERROR, "cauce.session has no column %s", name);
+	return heap_getattr(row, column, RelationGetDescr(relation), isnull);
+}
+
+/* SetColumn replaces a column of the row. */
+static HeapTuple
+SetColumn(Relation relation, HeapTuple row, const char *name, Datum value, bool isnull)
+{
+	int column = get_attnum(RelationGetRelid(relation), name);
+
+	return heap_modify_tuple_by_cols(row, RelationGetDescr(relation), 1, &column, &value, &isnull);
+}
+
+/* ReadSession reads a row; false when account, id or started_at is NULL, which the table refuses. */
+static bool
+ReadSession(Relation relation, HeapTuple row, SessionRow *into)
+{
+	bool null_account;
+	bool null_id;
+	bool null_start;
+	bool isnull;
+	Datum account = Column(relation, row, "account_id", &null_account);
+	Datum id = Column(relation, row, "id", &null_id);
+	Datum start = Column(relation, row, "started_at", &null_start);
+	Datum value;
+
+	if (null_account || null_id || null_start)
+		return false;
+	memset(into, 0, sizeof(*into));
+	into->account = *DatumGetUUIDP(account);
+	into->id = *DatumGetUUIDP(id);
+	into->started_at = DatumGetTimestampTz(start);
+	value = Column(relation, row, "organization_id", &isnull);
+	into->has_organization = !isnull;
+	if (!isnull)
+		into->organization = *DatumGetUUIDP(value);
+	value = Column(relation, row, "retention_days", &isnull);
+	into->has_days = !isnull;
+	into->days = isnull ? 0 : DatumGetInt32(value);
+	value = Column(relation, row, "retain_until", &isnull);
+	into->has_until = !isnull;
+	into->until = isnull ? 0 : DatumGetTimestampTz(value);
+	value = Column(relation, row, "status", &isnull);
+	into->live = !isnull && strcmp(TextDatumGetCString(value), "live") == 0;
+	(void) Column(relation, row, "ended_at", &isnull);
+	into->has_ended_at = !isnull;
+	return true;
+}
+
+/* ChooseRetention fills in what the account and its organization say where the session says nothing. */
+static void
+ChooseRetention(SessionRow *session, bool choose_organization)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(&session->account)};
+	SpiScope scope;
+	bool isnull;
+	Datum value;
+
+	SpiEnter(&scope, true);
+	if (SpiRun(&plan,
+			   "SELECT coalesce(a.retention_days, o.retention_days), a.organization_id"
+			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+			   " WHERE a.id = $1",
+			   1, types, values, NULL, true) == 1)
+	{
+		value = SpiValue(0, 1, &isnull);
+		if (!session->has_days)
+			session->days = isnull ? DEFAULT_RETENTION_DAYS : DatumGetInt32(value);
+		value = SpiValue(0, 2, &isnull);
+		if (choose_organization && !session->has_organization && !isnull)
+		{
+			session->has_organization = true;
+			session->organization = *DatumGetUUIDP(value);
+		}
+	}
+	SpiLeave(&scope);
+	if (session->days == 0)
+		session->days = DEFAULT_RETENTION_DAYS; /* no such account: the foreign key says so */
+}
+
+/* EndOfRetention is started_at + days, in days of 24 hours: time zones do not matter. */
+static TimestampTz
+EndOfRetention(const SessionRow *session)
+{
+	return session->started_at + (TimestampTz) session->days * USECS_PER_DAY;
+}
+
+static const pg_uuid_t *
+OrganizationOf(const SessionRow *session)
+{
+	return session->has_organization ? &session->organization : NULL;
+}
+
+/* KeepEnd makes ended_at follow status. */
+static HeapTuple
+KeepEnd(Relation relation, HeapTuple row, const SessionRow *session)
+{
+	if (session->live && session->has_ended_at)
+		return SetColumn(relation, row, "ended_at", (Datum) 0, true);
+	if (!session->live && !session->has_ended_at)
+		return SetColumn(relation, row, "ended_at", TimestampTzGetDatum(GetCurrentTimestamp()),
+						 false);
+	return row;
+}
+
+/* KeepInsert completes a new session and makes its key; a restored one finds its key again. */
+static HeapTuple
+KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
+{
+	bool chosen = session->has_organization;
+
+	ChooseRetention(session, true);
+	session->until = EndOfRetention(session);
+	if (!DataKeyCreate(&session->account, OrganizationOf(session), &session->id, session->until))
+		DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+	if (!chosen && session->has_organization)
+		row = SetColumn(relation, row, "organization_id", UUIDPGetDatum(&session->organization),
+						false);
+	return SetColumn(relation, row, "retain_until", TimestampTzGetDatum(session->until), false);
+}
+
+/* SameOrganization compares what may be absent on both sides. */
+static bool
+SameOrganization(const SessionRow *a, const SessionRow *b)
+{
+	return a->has_organization == b->has_organization &&
+		   (!a->has_organization || SameUuid(&a->organization, &b->organization));
+}
+
+/*
+ * KeepUpdate computes retain_until anew when what it depends on has changed, or
+ * when it was set to anything else than it is (NULL asks for just that).
+ */
+static HeapTuple
+KeepUpdate(Relation relation, HeapTuple row, const SessionRow *old, SessionRow *session)
+{
+	bool restarted = session->started_at != old->started_at;
+
+	if (!SameUuid(&session->account, &old->account) || !SameUuid(&session->id, &old->id))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a session cannot change its account or its id"),
+						errdetail("Its key and every value in it are bound to both.")));
+	if (!restarted && session->has_days == old->has_days && session->days == old->days &&
+		session->has_until && session->until == old->until && SameOrganization(session, old))
+		return row;
+
+	ChooseRetention(session, false);
+	session->until = EndOfRetention(session);
+	if (!restarted && session->until < old->until)
+		session->until =
+			Max(session->until, Min(old->until, GetCurrentTimestamp() +
+													(TimestampTz) retention_grace * USECS_PER_SEC));
+	DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+	return SetColumn(relation, row, "retain_until", TimestampTzGetDatum(session->until), false);
+}
+
+/* cauce.keep_session(), BEFORE INSERT OR UPDATE FOR EACH ROW. */
+Datum
+cauce_keep_session(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation relation;
+	HeapTuple row;
+	SessionRow session;
+	SessionRow old;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("keep_session is a trigger BEFORE INSERT OR UPDATE FOR EACH ROW")));
+	relation = trigger->tg_relation;
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	if (!ReadSession(relation, row, &session))
+		return PointerGetDatum(row);
+	AuthorityToWrite(&session.account, NULL);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		row = KeepInsert(relation, row, &session);
+	else if (ReadSession(relation, trigger->tg_trigtuple, &old))
+		row = KeepUpdate(relation, row, &old, &session);
+	return PointerGetDatum(KeepEnd(relation, row, &session));
+}

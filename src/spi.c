@@ -1,0 +1,107 @@
+/*
+ * spi.c
+ *		A scope for cauce's own SQL.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "spi.h"
+
+/* CauceSchema finds the schema. */
+Oid
+CauceSchema(void)
+{
+	return get_namespace_oid("cauce", false);
+}
+
+/* CauceTable finds one of the extension's tables. */
+Oid
+CauceTable(const char *name)
+{
+	Oid table = get_relname_relid(name, CauceSchema());
+
+	if (!OidIsValid(table))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table cauce.%s is missing", name),
+						errhint("Run CREATE EXTENSION cauce in this database.")));
+	return table;
+}
+
+/* OwnerOfTables is the role that owns the extension's tables. */
+static Oid
+OwnerOfTables(void)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(CauceTable("data_key")));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for cauce.data_key");
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* SpiEnter starts a scope. */
+void
+SpiEnter(SpiScope *scope, bool latest)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->security);
+	SetUserIdAndSecContext(OwnerOfTables(), scope->security | SECURITY_LOCAL_USERID_CHANGE);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	scope->snapshot = true;
+	if (latest && !IsInParallelMode())
+		PushActiveSnapshot(GetLatestSnapshot());
+	else if (!ActiveSnapshotSet())
+		PushActiveSnapshot(GetTransactionSnapshot());
+	else
+		scope->snapshot = false;
+	SPI_connect();
+}
+
+/* SpiLeave ends it. */
+void
+SpiLeave(SpiScope *scope)
+{
+	SPI_finish();
+	if (scope->snapshot)
+		PopActiveSnapshot();
+	AtEOXact_GUC(true, scope->guc_level);
+	SetUserIdAndSecContext(scope->user, scope->security);
+}
+
+/* SpiRun runs a statement whose plan is kept. */
+uint64
+SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls,
+	   bool read_only)
+{
+	int result;
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr fresh = SPI_prepare(sql, nargs, types);
+
+		if (fresh == NULL || SPI_keepplan(fresh) != 0)
+			elog(ERROR, "could not prepare: %s", SPI_result_code_string(SPI_result));
+		*plan = fresh;
+	}
+	result = SPI_execute_plan(*plan, values, nulls, read_only, 0);
+	if (result < 0)
+		elog(ERROR, "could not run: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* SpiValue reads one value of the result. */
+Datum
+SpiValue(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}

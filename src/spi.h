@@ -1,0 +1,45 @@
+/*
+ * spi.h
+ *		Running cauce's own SQL as the extension's owner.
+ *
+ * Every statement of ours runs with search_path = pg_catalog, pg_temp, as the
+ * owner of the schema's tables, so that neither the caller's path nor the
+ * caller's lack of rights matters.
+ */
+#ifndef CAUCE_SPI_H
+#define CAUCE_SPI_H
+
+#include "executor/spi.h"
+
+typedef struct SpiScope
+{
+	Oid user;
+	int security;
+	int guc_level;
+	bool snapshot;
+} SpiScope;
+
+/*
+ * SpiEnter connects to SPI and becomes the owner; SpiLeave undoes both. With
+ * latest, reads see what is committed now, whatever the transaction's isolation
+ * (in parallel mode: what the transaction sees). On error, transaction abort
+ * undoes the scope.
+ */
+extern void SpiEnter(SpiScope *scope, bool latest);
+extern void SpiLeave(SpiScope *scope);
+
+/*
+ * SpiRun prepares sql once a process into *plan and runs it. It gives the number
+ * of rows and leaves them in SPI_tuptable. read_only keeps the snapshot.
+ */
+extern uint64 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
+					 const char *nulls, bool read_only);
+
+/* SpiValue reads column (from 1) of row (from 0) of the last result. */
+extern Datum SpiValue(uint64 row, int column, bool *isnull);
+
+/* CauceSchema is the OID of schema cauce; CauceTable of a table in it. Both raise 3F000/42P01 when missing. */
+extern Oid CauceSchema(void);
+extern Oid CauceTable(const char *name);
+
+#endif
