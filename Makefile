@@ -24,15 +24,17 @@ ifeq ($(findstring clang,$(CC)),)
 PG_CFLAGS += -Wno-clobbered
 else
 PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
 endif
 SHLIB_LINK = -lcrypto -ljansson -lz -ldl
+
+PG_CONFIG ?= pg_config
 
 # The house's own goals; they may run before there is a pg_config.
 HOUSE = demo check format worker
 
 ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 
-PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
