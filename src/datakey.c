@@ -41,6 +41,8 @@ typedef struct WrappedKey
 {
 	uint8 version;
 	uint8 master[4]; /* number of the master key, big-endian */
+	uint8 last_epoch
+		[4]; /* the latest epoch that it was ever wrapped under: older backups hold it so */
 	uint8 key[CIPHER_WRAPPED_BYTES];
 } WrappedKey;
 
@@ -53,6 +55,7 @@ typedef struct WrapInfo
 	uint8 organization[UUID_LEN];
 	uint8 session[UUID_LEN];
 	uint8 epoch[4];
+	uint8 last_epoch[4];
 	uint8 generation[2];
 	uint8 present; /* bit 0: has an organization; bit 1: has a session */
 } WrapInfo;
@@ -62,6 +65,7 @@ typedef struct KeyRow
 {
 	DataKey key;
 	EpochDay epoch;
+	EpochDay last_epoch;
 	WrappedKey wrapped;
 } KeyRow;
 
@@ -230,6 +234,7 @@ InfoOf(const KeyRow *row)
 {
 	WrapInfo info;
 	uint32 epoch = pg_hton32((uint32) row->epoch);
+	uint32 last_epoch = pg_hton32((uint32) row->last_epoch);
 	uint16 generation = pg_hton16(row->key.generation);
 
 	memset(&info, 0, sizeof(info));
@@ -241,6 +246,7 @@ InfoOf(const KeyRow *row)
 	if (row->key.has_session)
 		memcpy(info.session, row->key.session.data, UUID_LEN);
 	memcpy(info.epoch, &epoch, sizeof(epoch));
+	memcpy(info.last_epoch, &last_epoch, sizeof(last_epoch));
 	memcpy(info.generation, &generation, sizeof(generation));
 	info.present = (row->key.has_organization ? 1 : 0) | (row->key.has_session ? 2 : 0);
 	return info;
@@ -250,15 +256,20 @@ InfoOf(const KeyRow *row)
 static void
 WrapInto(KeyRow *row, const uint8 *secret)
 {
-	WrapInfo info = InfoOf(row);
 	uint32 master = KeyringMaster();
 	uint32 master_bytes = pg_hton32(master);
+	uint32 last_bytes;
 	uint8 kek[CIPHER_KEY_BYTES];
+	WrapInfo info;
 
+	row->last_epoch = Max(row->last_epoch, row->epoch);
+	last_bytes = pg_hton32((uint32) row->last_epoch);
+	info = InfoOf(row);
 	if (!KeyringWrappingKey(master, row->epoch, &info, sizeof(info), kek))
 		elog(ERROR, "the keyring lost its master or epoch key");
 	row->wrapped.version = WRAPPED_VERSION;
 	memcpy(row->wrapped.master, &master_bytes, sizeof(master_bytes));
+	memcpy(row->wrapped.last_epoch, &last_bytes, sizeof(last_bytes));
 	CipherWrap(kek, secret, row->wrapped.key);
 	SecretWipe(kek, sizeof(kek));
 }
@@ -325,6 +336,7 @@ ReadRow(uint64 at, KeyRow *row)
 	bool isnull;
 	Datum value;
 	bytea *wrapped;
+	uint32 last_bytes;
 
 	memset(row, 0, sizeof(*row));
 	row->key.id = *DatumGetUUIDP(SpiValue(at, 1, &isnull));
@@ -345,6 +357,8 @@ ReadRow(uint64 at, KeyRow *row)
 						errmsg("data key %s is damaged", UuidText(&row->key.id)),
 						errhint("Restore the row of cauce.data_key from a backup.")));
 	memcpy(&row->wrapped, VARDATA_ANY(wrapped), sizeof(WrappedKey));
+	memcpy(&last_bytes, row->wrapped.last_epoch, sizeof(last_bytes));
+	row->last_epoch = (EpochDay) pg_ntoh32(last_bytes);
 }
 
 /* FindKey runs a query for one key row, unwraps and caches it; NULL when there is no live key. */
@@ -655,6 +669,36 @@ DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 		WrapInto(&row, secret);
 		SecretWipe(secret, sizeof(secret));
 		StoreRewrapped(&row);
+	}
+	SpiLeave(&scope);
+}
+
+/* DataKeyDestroy deletes every generation of a session's key. */
+void
+DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	MemoryContext context = CurrentMemoryContext;
+	SpiScope scope;
+	uint64 count;
+
+	SpiEnter(&scope, false);
+	count = SpiRun(&plan,
+				   "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
+				   " RETURNING " DATA_KEY_COLUMNS,
+				   2, types, values, NULL, false);
+	destroyed->count = (int) count;
+	destroyed->ids = MemoryContextAlloc(context, (count + 1) * sizeof(pg_uuid_t));
+	destroyed->last_epoch = 0;
+	for (uint64 i = 0; i < count; i++)
+	{
+		KeyRow row;
+
+		ReadRow(i, &row);
+		destroyed->ids[i] = row.key.id;
+		destroyed->last_epoch = Max(destroyed->last_epoch, row.last_epoch);
 	}
 	SpiLeave(&scope);
 }

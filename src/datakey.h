@@ -13,6 +13,8 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
+#include "keyring.h"
+
 typedef struct DataKey
 {
 	pg_uuid_t id;
@@ -56,5 +58,17 @@ extern bool DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organizatio
  */
 extern void DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization,
 						  const pg_uuid_t *session, TimestampTz until);
+
+/* What DataKeyDestroy destroyed: ids, palloc'd, and the last day on which a backup holds one of them alive. */
+typedef struct DestroyedKeys
+{
+	int count;
+	pg_uuid_t *ids;
+	EpochDay last_epoch;
+} DestroyedKeys;
+
+/* DataKeyDestroy deletes a session's key, in every generation. */
+extern void DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session,
+						   DestroyedKeys *destroyed);
 
 #endif

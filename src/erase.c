@@ -22,6 +22,7 @@
 
 #include "authority.h"
 #include "cipher.h"
+#include "datakey.h"
 #include "erase.h"
 #include "identity.h"
 #include "jose.h"
@@ -41,15 +42,7 @@ static const char *erasure_reason = "request";
 static bool erasing =
 	false; /* a session is being erased: its rows get no certificates of their own */
 
-/* What was destroyed, for the certificate. */
-typedef struct Destroyed
-{
-	json_t *keys; /* ids */
-	DateADT last_epoch;
-	bool any;
-} Destroyed;
-
-/* RequireRowTrigger raises unless called as the right kind of trigger. */
+/* RequireDeleteTrigger raises unless called as a trigger ON DELETE. */
 static TriggerData *
 RequireDeleteTrigger(FunctionCallInfo fcinfo, const char *name)
 {
@@ -146,17 +139,28 @@ LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 	return true;
 }
 
-/* SignCertificate builds and signs the payload; counts and destroyed->keys stay the caller's. */
-static char *
-SignCertificate(const pg_uuid_t *id, const char *subject, json_t *counts,
-				const Destroyed *destroyed, TimestampTz erased_at, const uint8 *previous)
+/* KeyList is the JSON array of the ids of destroyed keys. */
+static json_t *
+KeyList(const DestroyedKeys *destroyed)
 {
-	json_t *payload =
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:O,s:O,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
-				  "subject", subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at),
-				  "counts", counts, "keys", destroyed->keys, "backups_unreadable_after",
-				  destroyed->any ? IsoDate(destroyed->last_epoch) : NULL, "previous_digest",
-				  previous != NULL ? HexOf(previous) : NULL);
+	json_t *list = json_array();
+
+	for (int i = 0; i < destroyed->count; i++)
+		json_array_append_new(list, json_string(UuidText(&destroyed->ids[i])));
+	return list;
+}
+
+/* SignCertificate builds and signs the payload. */
+static char *
+SignCertificate(const pg_uuid_t *id, const char *subject, const char *counts,
+				const DestroyedKeys *destroyed, TimestampTz erased_at, const uint8 *previous)
+{
+	const char *unreadable = destroyed->count > 0 ? IsoDate(destroyed->last_epoch) : NULL;
+	json_t *payload = json_pack(
+		"{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id), "subject",
+		subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at), "counts",
+		json_loads(counts, 0, NULL), "keys", KeyList(destroyed), "backups_unreadable_after",
+		unreadable, "previous_digest", previous != NULL ? HexOf(previous) : NULL);
 	char *jws = NULL;
 
 	if (payload == NULL)
@@ -175,8 +179,8 @@ SignCertificate(const pg_uuid_t *id, const char *subject, json_t *counts,
 
 /* IssueCertificate appends a certificate to the account's chain. Inside of an SpiScope. */
 static void
-IssueCertificate(const pg_uuid_t *account, const char *subject, json_t *counts,
-				 const Destroyed *destroyed)
+IssueCertificate(const pg_uuid_t *account, const char *subject, const char *counts,
+				 const DestroyedKeys *destroyed)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, TEXTOID};
@@ -187,7 +191,6 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, json_t *counts,
 	TimestampTz last = 0;
 	bytea *previous_bytes;
 	pg_uuid_t id;
-	char *counts_text;
 	bool follows;
 
 	LockChain(account);
@@ -200,14 +203,12 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, json_t *counts,
 	previous_bytes = palloc(VARHDRSZ + sizeof(previous));
 	SET_VARSIZE(previous_bytes, VARHDRSZ + sizeof(previous));
 	memcpy(VARDATA(previous_bytes), previous, sizeof(previous));
-	counts_text = json_dumps(counts, JSON_COMPACT);
 
 	values[0] = UUIDPGetDatum(&id);
 	values[1] = UUIDPGetDatum(account);
 	values[2] = CStringGetTextDatum(subject);
 	values[3] = CStringGetTextDatum(erasure_reason);
-	values[4] = CStringGetTextDatum(counts_text != NULL ? counts_text : "{}");
-	free(counts_text);
+	values[4] = CStringGetTextDatum(counts);
 	values[5] = TimestampTzGetDatum(erased_at);
 	values[6] = PointerGetDatum(previous_bytes);
 	nulls[6] = follows ? ' ' : 'n';
@@ -220,32 +221,6 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, json_t *counts,
 		   8, types, values, nulls, false);
 }
 
-/* DestroyKeys deletes every generation of a session's key. Inside of an SpiScope. */
-static void
-DestroyKeys(const pg_uuid_t *account, const pg_uuid_t *session, Destroyed *destroyed)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
-	uint64 count;
-
-	count = SpiRun(&plan,
-				   "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
-				   " RETURNING id, epoch",
-				   2, types, values, NULL, false);
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool isnull;
-		pg_uuid_t *id = DatumGetUUIDP(SpiValue(i, 1, &isnull));
-		DateADT epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
-
-		json_array_append_new(destroyed->keys, json_string(UuidText(id)));
-		if (!destroyed->any || epoch > destroyed->last_epoch)
-			destroyed->last_epoch = epoch;
-		destroyed->any = true;
-	}
-}
-
 /* DeleteRows deletes a session's rows of one table and counts them. Inside of an SpiScope. */
 static int64
 DeleteRows(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
@@ -256,8 +231,8 @@ DeleteRows(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg
 	return (int64) SpiRun(plan, sql, 2, types, values, NULL, false);
 }
 
-/* DeleteContent deletes everything that hangs on a session. Inside of an SpiScope. */
-static json_t *
+/* DeleteContent deletes everything that hangs on a session; the counts as JSON. Inside of an SpiScope. */
+static char *
 DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr segments = NULL;
@@ -277,8 +252,9 @@ DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 	alert_count =
 		DeleteRows(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
 				   account, session);
-	return json_pack("{s:i,s:I,s:I,s:I}", "sessions", 1, "segments", (json_int_t) segment_count,
-					 "reports", (json_int_t) report_count, "alerts", (json_int_t) alert_count);
+	return psprintf("{\"sessions\": 1, \"segments\": " INT64_FORMAT ", \"reports\": " INT64_FORMAT
+					", \"alerts\": " INT64_FORMAT "}",
+					segment_count, report_count, alert_count);
 }
 
 /* cauce.hold_session(), BEFORE DELETE FOR EACH ROW: a legal hold forbids it. */
@@ -307,30 +283,28 @@ Datum
 cauce_erase_session(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_session");
-	Destroyed destroyed = {json_array(), 0, false};
-	json_t *volatile counts = NULL;
+	DestroyedKeys destroyed;
+	char *counts = NULL;
 	pg_uuid_t account;
 	pg_uuid_t session;
 	SpiScope scope;
 
 	RowId(trigger, &account, &session);
 	SpiEnter(&scope, false);
+	if (!InCustody())
+		DataKeyDestroy(&account, &session, &destroyed);
 	erasing = true;
 	PG_TRY();
 	{
-		if (!InCustody())
-			DestroyKeys(&account, &session, &destroyed);
 		counts = DeleteContent(&account, &session);
-		if (!InCustody())
-			IssueCertificate(&account, "session", counts, &destroyed);
 	}
 	PG_FINALLY();
 	{
 		erasing = false;
-		json_decref(counts);
-		json_decref(destroyed.keys);
 	}
 	PG_END_TRY();
+	if (!InCustody())
+		IssueCertificate(&account, "session", counts, &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -340,8 +314,7 @@ Datum
 cauce_erase_archive(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_archive");
-	Destroyed destroyed = {NULL, 0, false};
-	json_t *volatile counts = NULL;
+	DestroyedKeys destroyed;
 	pg_uuid_t account;
 	pg_uuid_t session;
 	SpiScope scope;
@@ -349,20 +322,9 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 	if (InCustody())
 		return PointerGetDatum(NULL);
 	RowId(trigger, &account, &session);
-	destroyed.keys = json_array();
-	counts = json_pack("{s:i}", "archives", 1);
 	SpiEnter(&scope, false);
-	PG_TRY();
-	{
-		DestroyKeys(&account, &session, &destroyed);
-		IssueCertificate(&account, "archive", counts, &destroyed);
-	}
-	PG_FINALLY();
-	{
-		json_decref(counts);
-		json_decref(destroyed.keys);
-	}
-	PG_END_TRY();
+	DataKeyDestroy(&account, &session, &destroyed);
+	IssueCertificate(&account, "archive", "{\"archives\": 1}", &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -376,6 +338,7 @@ Datum
 cauce_certify_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "certify_rows");
+	const DestroyedKeys none = {0};
 	SPITupleTable *rows;
 	SpiScope scope;
 	uint64 count;
@@ -392,22 +355,13 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 	count = SPI_processed;
 	for (uint64 i = 0; i < count; i++)
 	{
-		Destroyed destroyed = {json_array(), 0, false};
 		bool isnull;
 		pg_uuid_t account = *DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 		int64 deleted = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
-		json_t *counts = json_pack("{s:I}", trigger->tg_trigger->tgargs[1], (json_int_t) deleted);
 
-		PG_TRY();
-		{
-			IssueCertificate(&account, trigger->tg_trigger->tgargs[0], counts, &destroyed);
-		}
-		PG_FINALLY();
-		{
-			json_decref(counts);
-			json_decref(destroyed.keys);
-		}
-		PG_END_TRY();
+		IssueCertificate(
+			&account, trigger->tg_trigger->tgargs[0],
+			psprintf("{\"%s\": " INT64_FORMAT "}", trigger->tg_trigger->tgargs[1], deleted), &none);
 	}
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);

@@ -335,7 +335,10 @@ OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *
 					  &copy.account); /* asking may have wiped the cache */
 	if (key == NULL)
 		return OPEN_DESTROYED;
-	if (header.flags & SEALED_AT_INPUT)
+	if (SealedHere(&header) && SameUuid(&input.id, &id) &&
+		input.generation == GenerationOf(&header))
+		OpenUnder(input.derived, &header, sealed, bytes, size);
+	else if (header.flags & SEALED_AT_INPUT)
 	{
 		uint8 derived[CIPHER_KEY_BYTES];
 
