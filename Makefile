@@ -52,6 +52,6 @@ check:
 	dev/check
 
 format:
-	clang-format -i src/*.[ch] worker/src/*.[ch]
+	clang-format -i src/*.[ch] worker/src/*.[ch] worker/test/unit/*.c
 
 endif

@@ -8,25 +8,29 @@
 #include "access/xlog.h"
 #include "access/parallel.h"
 #include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "audit.h"
 #include "authority.h"
 #include "identity.h"
 
+/* First guess of how many sessions an admin opens in one transaction. */
+#define AUDITED_SESSIONS 64
+
 static bool custody = false;
 static pg_uuid_t custody_account;
 static pg_uuid_t custody_session;
 
-/* The session whose opening was audited last, in the transaction that holds it. */
-static LocalTransactionId audited_in = InvalidLocalTransactionId;
-static pg_uuid_t audited_session;
+/* The sessions whose opening this transaction has audited; lives in its memory. */
+static HTAB *audited = NULL;
 
 static void
 EndTransaction(XactEvent event, void *arg)
 {
 	custody = false;
-	audited_in = InvalidLocalTransactionId;
+	audited = NULL;
 }
 
 static void
@@ -35,7 +39,7 @@ EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
 	custody = false;
-	audited_in = InvalidLocalTransactionId;
+	audited = NULL;
 }
 
 /* AuthorityInit registers the end of custody at abort. */
@@ -80,7 +84,11 @@ AuthorityAnyone(void)
 static void
 AuditOpening(const DataKey *key, const Identity *who)
 {
-	if (audited_in == MyProc->lxid && SameUuid(&audited_session, &key->session))
+	HASHCTL control = {.keysize = sizeof(pg_uuid_t),
+					   .entrysize = sizeof(pg_uuid_t),
+					   .hcxt = TopTransactionContext};
+
+	if (audited != NULL && hash_search(audited, &key->session, HASH_FIND, NULL) != NULL)
 		return;
 	if (XactReadOnly || RecoveryInProgress() || IsInParallelMode())
 		ereport(ERROR,
@@ -94,8 +102,10 @@ AuditOpening(const DataKey *key, const Identity *who)
 	ereport(LOG, (errmsg("cauce: session %s of account %s was opened by account %s",
 						 UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)),
 				  errhidestmt(true), errhidecontext(true)));
-	audited_in = MyProc->lxid;
-	audited_session = key->session;
+	if (audited == NULL)
+		audited = hash_create("cauce audited sessions", AUDITED_SESSIONS, &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	(void) hash_search(audited, &key->session, HASH_ENTER, NULL);
 }
 
 /* AuthorityOver decides. */

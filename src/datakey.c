@@ -386,11 +386,11 @@ FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
 }
 
 /*
- * RequireOwnKeyring wipes what another keyring unwrapped, and proves that the one
+ * DataKeyCheckKeyring wipes what another keyring unwrapped, and proves that the one
  * in use is this database's before anything is opened or sealed under it.
  */
-static void
-RequireOwnKeyring(void)
+void
+DataKeyCheckKeyring(void)
 {
 	if (strcmp(checked_keyring, KeyringId()) == 0)
 		return;
@@ -410,7 +410,7 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 
 	if (key != NULL)
 		return key;
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	values[0] = UUIDPGetDatum(id);
 	values[1] = UUIDPGetDatum(account);
 	values[2] = Int32GetDatum(generation);
@@ -471,7 +471,7 @@ DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 	if (key != NULL)
 		return key;
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	key = FindKey(&plan,
 				  "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id = $2 ORDER BY generation DESC LIMIT 1",
@@ -502,7 +502,7 @@ DataKeyForAccount(const pg_uuid_t *account)
 {
 	static CurrentKey memo;
 
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	return AccountKey(&memo, account);
 }
 
@@ -594,7 +594,7 @@ DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 {
 	KeyRow row;
 
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	memset(&row, 0, sizeof(row));
 	row.key.account = *account;
 	row.key.has_organization = organization != NULL;
@@ -646,7 +646,7 @@ DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	SPITupleTable *rows;
 	uint64 count;
 
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	SpiEnter(&scope, false);
 	count = SpiRun(&plan,
 				   "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
@@ -733,6 +733,6 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 				 errmsg("this database has keys under a keyring already"),
 				 errhint("Put that keyring back; a new one could not open what is sealed.")));
 	KeyringCreate();
-	RequireOwnKeyring();
+	DataKeyCheckKeyring();
 	PG_RETURN_TEXT_P(cstring_to_text(KeyringId()));
 }

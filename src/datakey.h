@@ -36,6 +36,9 @@ extern void DataKeyInit(void);
  */
 extern const DataKey *DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account);
 
+/* DataKeyCheckKeyring raises 55000 unless the keyring in use is this database's. */
+extern void DataKeyCheckKeyring(void);
+
 /* DataKeyForSession is the current key of a session; NULL when there is none. */
 extern const DataKey *DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session);
 

@@ -11,6 +11,7 @@
 #include <openssl/tls1.h>
 #include <openssl/prov_ssl.h>
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "libpq/libpq-be.h"
@@ -107,27 +108,44 @@ PurposeAllowed(const char *purpose)
 	return found;
 }
 
-/* CheckToken is the setting's check hook: it verifies a token and hands its claims on. */
+/* JudgeToken verifies a token and fills claims; false, with everything said, when it is refused. */
 static bool
-CheckToken(char **newval, void **extra, GucSource source)
+JudgeToken(const char *text, TokenClaims *found)
 {
-	TokenClaims found;
 	const char *refusal;
 
-	if (*newval == NULL || (*newval)[0] == '\0')
-		return true;
 	if (!ChannelIsSafe())
 		return RefuseToken(
 			"This connection is neither a unix socket nor encrypted as "
 			"cauce.min_tls demands.",
 			"Connect with sslmode=verify-full and ssl_min_protocol_version=TLSv1.3.");
-	refusal = JoseVerifyToken(*newval, SecondsOf(GetCurrentTimestamp()), &found);
+	refusal = JoseVerifyToken(text, SecondsOf(GetCurrentTimestamp()), found);
 	if (refusal != NULL)
 		return RefuseToken(refusal, "Ask the issuer for a new token.");
-	if (!PurposeAllowed(found.purpose))
+	if (!PurposeAllowed(found->purpose))
 		return RefuseToken("The token's purpose is not in cauce.allowed_purposes.",
 						   "What was said in confidence is opened for these purposes only.");
+	return true;
+}
 
+/*
+ * CheckToken is the setting's check hook. A parallel worker takes over what its
+ * leader has verified: the settings that verification depends on are not restored
+ * yet when it starts, and an error there would show the token in its context.
+ * Expiry is looked at again by CurrentIdentity.
+ */
+static bool
+CheckToken(char **newval, void **extra, GucSource source)
+{
+	TokenClaims found;
+	bool accepted;
+
+	if (*newval == NULL || (*newval)[0] == '\0')
+		return true;
+	accepted = InitializingParallelWorker ? JoseReadVerified(*newval, &found)
+										  : JudgeToken(*newval, &found);
+	if (!accepted)
+		return false;
 	*extra = malloc(sizeof(TokenClaims));
 	if (*extra == NULL)
 		return false;

@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 
 #include "cipher.h"
+#include "datakey.h"
 #include "jose.h"
 #include "keyring.h"
 #include "secret.h"
@@ -104,7 +105,7 @@ LoadKeySet(void)
 	if (!json_is_array(json_object_get(fresh, "keys")))
 	{
 		json_decref(fresh);
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the token keys are not a JSON Web Key Set"),
 						errhint("cauce.token_keys_file must hold {\"keys\": [...]} (RFC 7517).")));
 	}
@@ -186,7 +187,7 @@ SignedBy(const json_t *jws, const json_t *header, const json_t *keys, bool *know
 	return false;
 }
 
-/* OwnKeys is the key set of the keyring's signing key; with its private part only for signing. */
+/* OwnKey is the keyring's signing key; with its private part only for signing. */
 static json_t *
 OwnKey(bool private)
 {
@@ -199,9 +200,9 @@ OwnKey(bool private)
 		key = NULL;
 	}
 	if (key == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the keyring's signing key is damaged"),
-				 errhint("Restore the keyring file from its backup.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the keyring's signing key is damaged"),
+						errhint("Restore the keyring file from its backup.")));
 	return key;
 }
 
@@ -267,9 +268,9 @@ ParseUuid(const char *text, pg_uuid_t *uuid)
 	return true;
 }
 
-/* ReadClaims checks the payload and fills claims; gives the reason for a refusal, or NULL. */
+/* ReadClaims fills claims from a well-formed payload; gives the reason for a refusal, or NULL. */
 static const char *
-ReadClaims(const json_t *payload, bool stream_only, TokenClaims *claims)
+ReadClaims(const json_t *payload, TokenClaims *claims)
 {
 	const json_t *scope = json_object_get(payload, "scope");
 	const json_t *purpose = json_object_get(payload, "purpose");
@@ -287,8 +288,6 @@ ReadClaims(const json_t *payload, bool stream_only, TokenClaims *claims)
 	if (not_before != NULL && !json_is_number(not_before))
 		return "The token's nbf is not a number.";
 	claims->not_before = (int64) json_number_value(not_before);
-	if (!NamesAudience(json_object_get(payload, "aud")))
-		return "The token is for another audience (aud).";
 	strlcpy(claims->purpose, "care", sizeof(claims->purpose));
 	if (purpose != NULL && !CopyText(purpose, claims->purpose, sizeof(claims->purpose)))
 		return "The token's purpose is not a short text.";
@@ -302,8 +301,6 @@ ReadClaims(const json_t *payload, bool stream_only, TokenClaims *claims)
 	if (claims->scope == SCOPE_STREAM &&
 		!ParseUuid(json_string_value(json_object_get(payload, "session")), &claims->session))
 		return "A stream token must name its session.";
-	if (stream_only && claims->scope != SCOPE_STREAM)
-		return "The database signs stream tokens only.";
 	return NULL;
 }
 
@@ -312,6 +309,7 @@ static const char *
 VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, const json_t *keys,
 			bool own, TokenClaims *claims)
 {
+	const char *refusal;
 	bool known = false;
 
 	if (!json_is_object(header) || json_object_get(header, "crit") != NULL)
@@ -321,7 +319,12 @@ VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, cons
 	if (!SignedBy(jws, header, keys, &known))
 		return known ? "The token's signature does not verify."
 					 : "No configured key has the token's key id and algorithm.";
-	return ReadClaims(payload, own, claims);
+	if (!NamesAudience(json_object_get(payload, "aud")))
+		return "The token is for another audience (aud).";
+	refusal = ReadClaims(payload, claims);
+	if (refusal == NULL && own && claims->scope != SCOPE_STREAM)
+		refusal = "The database signs stream tokens only.";
+	return refusal;
 }
 
 /* VerifyAfresh verifies a token that is not remembered. */
@@ -393,6 +396,19 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 	return NULL;
 }
 
+/* JoseReadVerified reads the claims of a token that has been verified before. */
+bool
+JoseReadVerified(const char *token, TokenClaims *claims)
+{
+	json_t *jws = SplitCompact(token);
+	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	bool read = ReadClaims(payload, claims) == NULL;
+
+	json_decref(jws);
+	json_decref(payload);
+	return read;
+}
+
 /* CompactText joins the parts of a signed flattened JWS. */
 static char *
 CompactText(const json_t *jws)
@@ -406,11 +422,19 @@ CompactText(const json_t *jws)
 	return psprintf("%s.%s.%s", protected, payload, signature);
 }
 
+/* SigningKey is the private key of the keyring, once that is known to be this database's. */
+static json_t *
+SigningKey(void)
+{
+	DataKeyCheckKeyring();
+	return OwnKey(true);
+}
+
 /* JoseSign signs a payload. */
 char *
 JoseSign(const json_t *payload, const char *type)
 {
-	json_t *key = OwnKey(true);
+	json_t *key = SigningKey();
 	json_t *jws = json_pack("{s:o}", "payload", libjose.b64_enc_dump(payload));
 	json_t *signature = json_pack("{s:{s:s,s:O,s:s}}", "protected", "alg", "ES256", "kid",
 								  json_object_get(key, "kid"), "typ", type);
@@ -461,10 +485,14 @@ JoseVerifyOwn(const char *compact, const char *type)
 char *
 JosePublicKeys(void)
 {
-	json_t *keys = json_pack("{s:[o]}", "keys", OwnKey(false));
-	char *text = json_dumps(keys, JSON_COMPACT);
-	char *copy = text != NULL ? pstrdup(text) : NULL;
+	json_t *keys;
+	char *text;
+	char *copy;
 
+	DataKeyCheckKeyring();
+	keys = json_pack("{s:[o]}", "keys", OwnKey(false));
+	text = json_dumps(keys, JSON_COMPACT);
+	copy = text != NULL ? pstrdup(text) : NULL;
 	json_decref(keys);
 	free(text);
 	if (copy == NULL)

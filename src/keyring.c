@@ -246,8 +246,8 @@ LoadKeyring(void)
 	if (problem != NULL)
 	{
 		ForgetKeyring(&fresh);
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the keyring is damaged"),
-						errdetail("%s", problem),
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the keyring is damaged"), errdetail("%s", problem),
 						errhint("Restore the keyring file from its backup; without it the sealed "
 								"values cannot be opened.")));
 	}
@@ -324,7 +324,8 @@ ReadKeyringFile(struct stat *file)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat the keyring: %m")));
 	CheckKeyringFile(keyring_file, file);
 	if (file->st_size > KEYRING_MAX_BYTES)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the keyring is too large"),
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the keyring is too large"),
 						errdetail("It has %lld bytes; the limit is %d.", (long long) file->st_size,
 								  KEYRING_MAX_BYTES)));
 
@@ -338,7 +339,8 @@ ReadKeyringFile(struct stat *file)
 	WipingFree(text);
 	CloseTransientFile(fd);
 	if (root == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("the keyring is damaged"),
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the keyring is damaged"),
 						errdetail(got < 0 ? "It could not be read." : "It is not JSON."),
 						errhint("Restore the keyring file from its backup.")));
 	return root;
