@@ -15,6 +15,9 @@ BEGIN
 END
 $$;
 
+-- Nothing in this script is looked up where anybody else may have put a look-alike.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 --
 -- Roles. None may log in; they are the cluster's and outlive the extension.
 --
@@ -261,7 +264,8 @@ CREATE TABLE cauce.erasure_certificate (
 	erased_at timestamptz NOT NULL,
 	previous_digest bytea,
 	jws text NOT NULL,
-	UNIQUE (account_id, erased_at)
+	UNIQUE (account_id, erased_at),
+	UNIQUE NULLS NOT DISTINCT (account_id, previous_digest)
 );
 COMMENT ON TABLE cauce.erasure_certificate IS 'signed proof of every erasure, chained per account by the SHA-256 of the previous jws';
 
@@ -276,7 +280,8 @@ CREATE TABLE cauce.audit_log (
 	reason text,
 	previous_digest bytea,
 	digest bytea NOT NULL,
-	UNIQUE (account_id, at)
+	UNIQUE (account_id, at),
+	UNIQUE NULLS NOT DISTINCT (account_id, previous_digest)
 );
 COMMENT ON TABLE cauce.audit_log IS 'who opened whose content, chained per account';
 
@@ -392,6 +397,9 @@ CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.transcript_segment
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.certify_rows('transcript', 'segments');
 CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
+CREATE TRIGGER cauce_moved AFTER UPDATE ON cauce.data_key
+	FOR EACH ROW WHEN (OLD.organization_id IS DISTINCT FROM NEW.organization_id)
+	EXECUTE FUNCTION cauce.data_key_destroyed();
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();
@@ -502,23 +510,21 @@ COMMENT ON FUNCTION cauce.stream_token(uuid, interval) IS
 --
 
 CREATE FUNCTION cauce.append_audit(
-	account_id uuid, session_id uuid, actor text, role text, action text, reason text) RETURNS void
+	account_id uuid, session_id uuid, actor text, role text, action text, reason text,
+	previous_digest bytea, previous_at timestamptz) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	last cauce.audit_log;
 	entry cauce.audit_log;
 BEGIN
-	PERFORM 1 FROM cauce.account a WHERE a.id = append_audit.account_id FOR NO KEY UPDATE;
-	SELECT * INTO last FROM cauce.audit_log l
-	WHERE l.account_id = append_audit.account_id ORDER BY l.at DESC LIMIT 1;
-	entry := (gen_random_uuid(), greatest(clock_timestamp(), last.at + interval '1 microsecond'),
-		actor, role, action, account_id, session_id, reason, last.digest, NULL);
+	entry := (gen_random_uuid(), greatest(clock_timestamp(), previous_at + interval '1 microsecond'),
+		actor, role, action, account_id, session_id, reason, previous_digest, NULL);
 	entry.digest := cauce.audit_digest(entry);
 	INSERT INTO cauce.audit_log SELECT entry.*;
 END
 $$;
-COMMENT ON FUNCTION cauce.append_audit(uuid, uuid, text, text, text, text) IS 'adds an entry to the account''s chain; cauce''s own';
+COMMENT ON FUNCTION cauce.append_audit(uuid, uuid, text, text, text, text, bytea, timestamptz) IS
+	'adds an entry to the account''s chain, behind the one given; cauce''s own';
 
 CREATE FUNCTION cauce.audit_digest(entry cauce.audit_log) RETURNS bytea
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
@@ -582,7 +588,7 @@ COMMENT ON FUNCTION cauce.archive_session(uuid) IS 'archives one of my sessions 
 CREATE FUNCTION cauce.restore_session(id uuid) RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_restore_session' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION cauce.restore_session(uuid) IS
-	'brings one of my archived sessions back as it was; where its retention had ended, retention_days is raised so that it ends as many days from today as a new session''s';
+	'brings one of my archived sessions back as it was; where its retention had ended, retention_days is raised so that it ends as many days from today as a new session''s, though at most 3650 days after it began';
 
 CREATE FUNCTION cauce.perform_retention(max_sessions integer) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cauce_perform_retention' LANGUAGE C VOLATILE STRICT;
@@ -608,7 +614,11 @@ AS $$
 DECLARE
 	job bigint;
 BEGIN
-	IF to_regprocedure('cron.schedule(text, text, text)') IS NULL THEN
+	-- Only what CREATE EXTENSION pg_cron made: anybody might call a schema cron.
+	IF NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+				   WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'pg_cron'
+				   AND d.classid = 'pg_proc'::regclass
+				   AND d.objid = to_regprocedure('cron.schedule(text, text, text)')) THEN
 		RAISE EXCEPTION 'pg_cron is not installed in this database'
 			USING ERRCODE = '55000', HINT = 'CREATE EXTENSION pg_cron, or leave it to the retention worker.';
 	END IF;
@@ -625,7 +635,9 @@ AS $$
 DECLARE
 	done boolean := false;
 BEGIN
-	IF to_regclass('cron.job') IS NOT NULL THEN
+	IF EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+			   WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'pg_cron'
+			   AND d.classid = 'pg_class'::regclass AND d.objid = to_regclass('cron.job')) THEN
 		EXECUTE 'SELECT coalesce(bool_or(cron.unschedule(jobid)), false) FROM cron.job WHERE jobname = ''cauce-retention'''
 			INTO done;
 	END IF;
@@ -833,7 +845,9 @@ GRANT INSERT, UPDATE (channel, seq, speaker, start_ms, end_ms, confidence, body)
 GRANT INSERT, UPDATE (kind, body) ON cauce.report TO cauce_app;
 GRANT INSERT, UPDATE (kind, severity, at_ms, detail) ON cauce.alert TO cauce_app;
 GRANT DELETE ON cauce.archived_session TO cauce_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cauce.alert_rule TO cauce_app;
+GRANT SELECT, DELETE ON cauce.alert_rule TO cauce_app;
+GRANT INSERT (organization_id, account_id, pattern, kind, severity), UPDATE (pattern, kind, severity)
+	ON cauce.alert_rule TO cauce_app;
 GRANT INSERT ON cauce.transcript_segment, cauce.alert TO cauce_stream;
 GRANT SELECT (id, name, plan, admin_access, retention_days, retention_action, created_at)
 	ON cauce.organization TO cauce_operator;

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -43,30 +44,64 @@ BundleBinding(const pg_uuid_t *account, const pg_uuid_t *session, uint8 *binding
 	BindingOf(&row_name, "bundle", binding);
 }
 
-/* ReadBundle makes the bundle's JSON, as text, in custody; NULL when there is no such session. */
+/* LockSession holds the session against writers of its rows; false when there is no such session. */
+static bool
+LockSession(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+
+	return SpiRun(&plan, "SELECT 1 FROM cauce.session WHERE account_id = $1 AND id = $2 FOR UPDATE",
+				  2, types, values, NULL, false) == 1;
+}
+
+/*
+ * TakeBundle takes the session's rows out of their tables and makes the bundle's
+ * JSON of just these, so that a row is in the bundle or still in its table, never
+ * in neither. Rows are sorted while they are sealed: a sort may spill to disk.
+ */
 static text *
-ReadBundle(const pg_uuid_t *account, const pg_uuid_t *session)
+TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID, UUIDOID};
 	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	bool isnull;
 
-	if (SpiRun(&plan,
-			   "SELECT json_build_object("
-			   "'version', 1,"
-			   " 'session', row_to_json(s),"
-			   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY channel, "
-			   "seq), '[]')"
-			   "  FROM cauce.transcript_segment t WHERE account_id = $1 AND session_id = $2),"
-			   " 'report', (SELECT coalesce(json_agg(row_to_json(r) ORDER BY created_at, id), '[]')"
-			   "  FROM cauce.report r WHERE account_id = $1 AND session_id = $2),"
-			   " 'alert', (SELECT coalesce(json_agg(row_to_json(a) ORDER BY at_ms, id), '[]')"
-			   "  FROM cauce.alert a WHERE account_id = $1 AND session_id = $2))::text"
-			   " FROM cauce.session s WHERE account_id = $1 AND id = $2 FOR UPDATE",
-			   2, types, values, NULL, false) == 0)
-		return NULL;
+	SpiRun(&plan,
+		   "WITH t AS (DELETE FROM cauce.transcript_segment"
+		   "  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		   " r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		   " a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
+		   " SELECT json_build_object('version', 1, 'session', row_to_json(s),"
+		   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
+		   " 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
+		   " 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM a ORDER BY at_ms, id) o))::text"
+		   " FROM cauce.session s WHERE account_id = $1 AND id = $2",
+		   2, types, values, NULL, false);
 	return DatumGetTextPP(SpiValue(0, 1, &isnull));
+}
+
+/* SealBundle seals the JSON, as UTF-8, and wipes it. */
+static Sealed *
+SealBundle(text *bundle, const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	uint8 binding[SEALED_BINDING_BYTES];
+	char *json = VARDATA_ANY(bundle);
+	int size = VARSIZE_ANY_EXHDR(bundle);
+	char *utf8 = pg_server_to_any(json, size, PG_UTF8);
+	int utf8_size = utf8 != json ? (int) strlen(utf8) : size;
+	Sealed *sealed;
+
+	BundleBinding(account, session, binding);
+	sealed = SealForSession(SEALED_BUNDLE, utf8, utf8_size, account, session, binding);
+	SecretWipe(utf8, utf8_size);
+	SecretWipe(json, size);
+	return sealed;
 }
 
 /* StoreBundle writes the archive's row. */
@@ -123,29 +158,32 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
 	TimestampTz delete_after = GetCurrentTimestamp() + (TimestampTz) ARCHIVE_DAYS * USECS_PER_DAY;
-	uint8 binding[SEALED_BINDING_BYTES];
 	SpiScope scope;
-	text *bundle;
+	bool found;
 
 	SpiEnter(&scope, false);
 	CustodyBegin(account, session);
-	bundle = ReadBundle(account, session);
-	if (bundle != NULL)
+	found = LockSession(account, session);
+	if (found)
 	{
-		Sealed *sealed;
+		text *bundle = TakeBundle(account, session);
 
-		BundleBinding(account, session, binding);
-		sealed = SealForSession(SEALED_BUNDLE, VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle),
-								account, session, binding);
-		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
-		StoreBundle(account, session, sealed, delete_after);
+		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
 		RewrapFor(account, session, delete_after);
 		RunFor(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
 			   session);
 	}
 	CustodyEnd();
 	SpiLeave(&scope);
-	return bundle != NULL;
+	return found;
+}
+
+/* DamagedBundle raises XX001. */
+static void
+DamagedBundle(const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the archive cannot be opened"),
+					errdetail("%s", detail)));
 }
 
 /* OpenBundle reads and opens an archive's bundle in custody; NULL when there is no such archive. */
@@ -155,7 +193,10 @@ OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID, UUIDOID};
 	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
-	char *bytes;
+	uint8 binding[SEALED_BINDING_BYTES];
+	Sealed *sealed;
+	char *utf8;
+	char *json;
 	Size size;
 	bool isnull;
 	text *bundle;
@@ -165,14 +206,34 @@ OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 			   " FOR UPDATE",
 			   2, types, values, NULL, false) == 0)
 		return NULL;
-	if (SealedOpen((Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull)), SEALED_BUNDLE,
-				   &bytes, &size) != OPEN_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("the archive's key is not there"),
-				 errdetail("Its time has passed, or the bundle was moved from another row.")));
-	bundle = cstring_to_text_with_len(bytes, (int) size);
-	SecretWipe(bytes, size);
+	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull));
+	BundleBinding(account, session, binding);
+	SealedCheckForm(sealed, SEALED_BUNDLE);
+	if (!SealedIsBoundTo(sealed, binding))
+		DamagedBundle("The bundle belongs to another row.");
+	if (SealedOpen(sealed, SEALED_BUNDLE, &utf8, &size) != OPEN_OK)
+		DamagedBundle("Its key is not there, or not this session's.");
+	json = pg_any_to_server(utf8, (int) size, PG_UTF8);
+	bundle = cstring_to_text(json);
+	SecretWipe(json, strlen(json));
+	SecretWipe(utf8, size);
 	return bundle;
+}
+
+/* RequireVersion refuses a bundle of a later version of cauce. */
+static void
+RequireVersion(text *bundle)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {TEXTOID};
+	Datum values[] = {PointerGetDatum(bundle)};
+	bool isnull;
+
+	SpiRun(&plan, "SELECT $1::json->>'version' = '1'", 1, types, values, NULL, true);
+	if (!DatumGetBool(SpiValue(0, 1, &isnull)) || isnull)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("the archive has a format that this version does not know"),
+						errhint("Update cauce to restore it.")));
 }
 
 /* InsertBundle puts the rows of a bundle back. Statement $1 is the bundle; the caller is in custody. */
@@ -212,6 +273,7 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	bundle = OpenBundle(account, session);
 	if (bundle != NULL)
 	{
+		RequireVersion(bundle);
 		InsertBundle(bundle);
 		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
 		RunFor(&extend,
@@ -230,25 +292,11 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	return bundle != NULL;
 }
 
-/* RequireOwner gives the account that is asking for its own session, or raises 28000. */
-static pg_uuid_t
-RequireOwner(void)
-{
-	const Identity *who = CurrentIdentity();
-
-	if (who == NULL || who->scope != SCOPE_APP)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("only a session's owner may do that"), errdetail("No account is asking."),
-				 errhint("SET LOCAL cauce.token to the owner's token.")));
-	return who->account;
-}
-
 /* cauce.archive_session(id): the owner archives one session ahead of time. */
 Datum
 cauce_archive_session(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t account = RequireOwner();
+	pg_uuid_t account = RequireOwner()->account;
 
 	if (!ArchiveSession(&account, PG_GETARG_UUID_P(0)))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("you have no such session"),
@@ -260,7 +308,7 @@ cauce_archive_session(PG_FUNCTION_ARGS)
 Datum
 cauce_restore_session(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t account = RequireOwner();
+	pg_uuid_t account = RequireOwner()->account;
 
 	if (!RestoreSession(&account, PG_GETARG_UUID_P(0)))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -15,6 +15,7 @@
 #include "audit.h"
 #include "authority.h"
 #include "identity.h"
+#include "redact.h"
 
 /* First guess of how many sessions an admin opens in one transaction. */
 #define AUDITED_SESSIONS 64
@@ -99,9 +100,8 @@ AuditOpening(const DataKey *key, const Identity *who)
 				 errhint("Read it on the primary, in a READ WRITE transaction, with "
 						 "max_parallel_workers_per_gather = 0.")));
 	AuditAppend(&key->account, &key->session, who->subject, "admin", "open", NULL);
-	ereport(LOG, (errmsg("cauce: session %s of account %s was opened by account %s",
-						 UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)),
-				  errhidestmt(true), errhidecontext(true)));
+	LogLine(0, psprintf("cauce: session %s of account %s was opened by account %s",
+						UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)));
 	if (audited == NULL)
 		audited = hash_create("cauce audited sessions", AUDITED_SESSIONS, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -15,6 +15,7 @@
 #include "keyring.h"
 #include "launcher.h"
 #include "libjose.h"
+#include "literals.h"
 #include "redact.h"
 #include "session.h"
 
@@ -39,6 +40,7 @@ _PG_init(void)
 	AuthorityInit();
 	DataKeyInit();
 	SessionInit();
+	LiteralsInit();
 	RedactInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");

@@ -34,6 +34,7 @@ static uint8 nonce_pool[NONCE_POOL * CIPHER_NONCE_BYTES];
 static int nonces_left = 0;
 static int nonce_pid = 0;
 
+/* CipherFailed raises: OpenSSL could not do what it always can. */
 static void
 CipherFailed(const char *what)
 {
@@ -67,6 +68,15 @@ CipherRandom(void *bytes, Size size)
 {
 	if (size > INT_MAX || RAND_bytes(bytes, (int) size) != 1)
 		CipherFailed("RAND_bytes");
+}
+
+/* CipherRandomUuid makes a random UUID. */
+void
+CipherRandomUuid(pg_uuid_t *uuid)
+{
+	CipherRandom(uuid->data, UUID_LEN);
+	uuid->data[6] = (uuid->data[6] & 0x0f) | 0x40; /* version 4 */
+	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80; /* variant 1 */
 }
 
 /* NextNonce takes 96 random bits from the pool, which never survives a fork. */
@@ -137,17 +147,19 @@ CipherDerive(const uint8 *secret, Size secret_size, const void *salt, Size salt_
 {
 	EVP_KDF_CTX *context;
 	OSSL_PARAM params[5];
+	OSSL_PARAM *next = params;
 	bool ok;
 
 	PrepareCipher();
-	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, "SHA256", 0);
-	params[1] = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, unconstify(uint8 *, secret),
-												  secret_size);
-	params[2] =
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, unconstify(void *, salt), salt_size);
-	params[3] =
+	*next++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, "SHA256", 0);
+	*next++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, unconstify(uint8 *, secret),
+												secret_size);
+	if (salt_size > 0) /* OpenSSL takes no empty one; without any it is what RFC 5869 says */
+		*next++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, unconstify(void *, salt),
+													salt_size);
+	*next++ =
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, unconstify(void *, info), info_size);
-	params[4] = OSSL_PARAM_construct_end();
+	*next = OSSL_PARAM_construct_end();
 
 	context = EVP_KDF_CTX_new(hkdf);
 	ok = context != NULL && EVP_KDF_derive(context, out, CIPHER_KEY_BYTES, params) == 1;

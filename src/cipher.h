@@ -9,6 +9,8 @@
 #ifndef CAUCE_CIPHER_H
 #define CAUCE_CIPHER_H
 
+#include "utils/uuid.h"
+
 #define CIPHER_KEY_BYTES 32
 #define CIPHER_NONCE_BYTES 12
 #define CIPHER_TAG_BYTES 16
@@ -17,6 +19,9 @@
 
 /* CipherRandom fills bytes from OpenSSL's generator, which reseeds itself after fork. */
 extern void CipherRandom(void *bytes, Size size);
+
+/* CipherRandomUuid makes a version 4 UUID (RFC 4122). */
+extern void CipherRandomUuid(pg_uuid_t *uuid);
 
 /*
  * CipherSeal encrypts size bytes under a fresh random nonce. nonce and tag are

@@ -41,8 +41,8 @@ typedef struct WrappedKey
 {
 	uint8 version;
 	uint8 master[4]; /* number of the master key, big-endian */
-	uint8 last_epoch
-		[4]; /* the latest epoch that it was ever wrapped under: older backups hold it so */
+	/* the latest epoch that the key was ever wrapped under: older backups hold it so */
+	uint8 last_epoch[4];
 	uint8 key[CIPHER_WRAPPED_BYTES];
 } WrappedKey;
 
@@ -87,6 +87,7 @@ static HTAB *cache = NULL;
 static DataKey *slots = NULL;
 static uint8 *secrets = NULL;
 static int next_slot = 0;
+static uint64 invalidations = 0; /* of cauce.data_key, since this process began */
 /* The keyring that the cached keys were unwrapped with, and the table that they come from. */
 static char checked_keyring[64];
 static Oid data_key_table = InvalidOid;
@@ -129,12 +130,18 @@ WipeAtSubabort(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 		WipeCache();
 }
 
-/* WipeAtInvalidation: every invalidation of cauce.data_key, or of everything, wipes. No catalog access here. */
+/*
+ * WipeAtInvalidation: every invalidation of cauce.data_key, or of everything,
+ * wipes. No catalog access here. It is counted even while there is no cache: a
+ * look-up under way must not cache what it read before.
+ */
 static void
 WipeAtInvalidation(Datum arg, Oid relation)
 {
-	if (cache != NULL && (relation == InvalidOid || relation == data_key_table))
-		WipeCache();
+	if (relation != InvalidOid && relation != data_key_table)
+		return;
+	invalidations++;
+	WipeCache();
 }
 
 /* DataKeyInit registers what wipes the cache. */
@@ -160,11 +167,8 @@ PrepareCache(void)
 		on_proc_exit(WipeAtExit, (Datum) 0);
 	}
 	if (cache == NULL)
-	{
-		data_key_table = CauceTable("data_key");
 		cache = hash_create("cauce data keys", CACHE_SLOTS, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
 }
 
 /* NameOf builds a cache name without stray padding bytes. */
@@ -274,6 +278,7 @@ WrapInto(KeyRow *row, const uint8 *secret)
 	SecretWipe(kek, sizeof(kek));
 }
 
+/* WrongKeyring raises: what is sealed here lies under another keyring. */
 static void
 WrongKeyring(void)
 {
@@ -361,23 +366,42 @@ ReadRow(uint64 at, KeyRow *row)
 	row->last_epoch = (EpochDay) pg_ntoh32(last_bytes);
 }
 
-/* FindKey runs a query for one key row, unwraps and caches it; NULL when there is no live key. */
-static const DataKey *
-FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
+/*
+ * ReadKeyRow runs a query for one key row. Its snapshot is older than the lock on
+ * the table, and waiting for that lock consumes invalidations: a row that somebody
+ * destroyed in between is read again.
+ */
+static bool
+ReadKeyRow(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values, KeyRow *row)
 {
 	Oid types[] = {UUIDOID, UUIDOID, INT4OID};
 	SpiScope scope;
+	uint64 before;
+	bool found;
+
+	data_key_table = CauceTable("data_key");
+	do
+	{
+		before = invalidations;
+		SpiEnter(&scope, true);
+		found = SpiRun(plan, sql, nargs, types, values, NULL, true) > 0;
+		if (found)
+			ReadRow(0, row);
+		SpiLeave(&scope);
+		AcceptInvalidationMessages();
+	} while (found && before != invalidations);
+	return found;
+}
+
+/* FindKey finds, unwraps and caches a key; NULL when there is no live one. */
+static const DataKey *
+FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
+{
 	KeyRow row;
 	uint8 secret[CIPHER_KEY_BYTES];
 	const DataKey *key = NULL;
-	bool found;
 
-	SpiEnter(&scope, true);
-	found = SpiRun(plan, sql, nargs, types, values, NULL, true) > 0;
-	if (found)
-		ReadRow(0, &row);
-	SpiLeave(&scope);
-	if (found && UnwrapRow(&row, secret))
+	if (ReadKeyRow(plan, sql, nargs, values, &row) && UnwrapRow(&row, secret))
 	{
 		key = CacheKey(&row.key, secret);
 		SecretWipe(secret, sizeof(secret));
@@ -545,9 +569,7 @@ MakeKey(KeyRow *row)
 {
 	uint8 secret[CIPHER_KEY_BYTES];
 
-	CipherRandom(row->key.id.data, UUID_LEN);
-	row->key.id.data[6] = (row->key.id.data[6] & 0x0f) | 0x40; /* version 4, RFC 4122 */
-	row->key.id.data[8] = (row->key.id.data[8] & 0x3f) | 0x80;
+	CipherRandomUuid(&row->key.id);
 	row->key.generation = 1;
 	CipherRandom(secret, sizeof(secret));
 	WrapInto(row, secret);
@@ -585,6 +607,13 @@ DataKeyInbox(void)
 			WrongKeyring();
 	}
 	return key;
+}
+
+/* DataKeyIsInbox tells the inbox by its account. */
+bool
+DataKeyIsInbox(const DataKey *key)
+{
+	return SameUuid(&key->account, &InboxAccount);
 }
 
 /* DataKeyCreate makes the key of an account or a session. */
@@ -673,6 +702,18 @@ DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	SpiLeave(&scope);
 }
 
+/* LastEpochOf reads the last epoch that a wrapped key names; a damaged one must not stand in the way. */
+static EpochDay
+LastEpochOf(const bytea *wrapped, EpochDay epoch)
+{
+	uint32 last;
+
+	if (VARSIZE_ANY_EXHDR(wrapped) != sizeof(WrappedKey))
+		return epoch;
+	memcpy(&last, ((const WrappedKey *) VARDATA_ANY(wrapped))->last_epoch, sizeof(last));
+	return Max(epoch, (EpochDay) pg_ntoh32(last));
+}
+
 /* DataKeyDestroy deletes every generation of a session's key. */
 void
 DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
@@ -687,23 +728,46 @@ DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys
 	SpiEnter(&scope, false);
 	count = SpiRun(&plan,
 				   "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
-				   " RETURNING " DATA_KEY_COLUMNS,
+				   " RETURNING id, epoch, wrapped",
 				   2, types, values, NULL, false);
 	destroyed->count = (int) count;
 	destroyed->ids = MemoryContextAlloc(context, (count + 1) * sizeof(pg_uuid_t));
 	destroyed->last_epoch = 0;
 	for (uint64 i = 0; i < count; i++)
 	{
-		KeyRow row;
+		bool isnull;
+		EpochDay epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
 
-		ReadRow(i, &row);
-		destroyed->ids[i] = row.key.id;
-		destroyed->last_epoch = Max(destroyed->last_epoch, row.last_epoch);
+		destroyed->ids[i] = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
+		epoch = LastEpochOf(DatumGetByteaPP(SpiValue(i, 3, &isnull)), epoch);
+		destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
 	}
 	SpiLeave(&scope);
 }
 
-/* cauce.data_key_destroyed(), statement trigger: tells every backend, and every standby, to wipe its cache. */
+/* DataKeyExtendKeyring adds epoch keys to the keyring. */
+void
+DataKeyExtendKeyring(void)
+{
+	static SPIPlanPtr plan = NULL;
+	SpiScope scope;
+	bool isnull;
+	Datum last;
+
+	SpiEnter(&scope, true);
+	SpiRun(&plan, "SELECT max(epoch) FROM cauce.data_key", 0, NULL, NULL, NULL, true);
+	last = SpiValue(0, 1, &isnull);
+	SpiLeave(&scope);
+	if (isnull)
+		return; /* no keys yet: perhaps no keyring either */
+	if (DatumGetDateADT(last) > KeyringLastEpoch())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the keyring is older than this database's keys"),
+						errhint("Put back the newest copy of the keyring.")));
+	KeyringExtend();
+}
+
+/* cauce.data_key_destroyed(), trigger: tells every backend, and every standby, to wipe its cache. */
 Datum
 cauce_data_key_destroyed(PG_FUNCTION_ARGS)
 {

@@ -39,11 +39,17 @@ extern const DataKey *DataKeyById(const pg_uuid_t *id, uint16 generation, const 
 /* DataKeyCheckKeyring raises 55000 unless the keyring in use is this database's. */
 extern void DataKeyCheckKeyring(void);
 
+/* DataKeyExtendKeyring adds epoch keys, unless the keyring is older than this database's keys (55000). */
+extern void DataKeyExtendKeyring(void);
+
 /* DataKeyForSession is the current key of a session; NULL when there is none. */
 extern const DataKey *DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session);
 
 /* DataKeyForAccount is the current key of an account; NULL when there is none. */
 extern const DataKey *DataKeyForAccount(const pg_uuid_t *account);
+
+/* DataKeyIsInbox tells whether a key is the database's inbox key. */
+extern bool DataKeyIsInbox(const DataKey *key);
 
 /* DataKeyInbox is the database's own key, made at the first use. */
 extern const DataKey *DataKeyInbox(void);

@@ -69,13 +69,26 @@ FromSealedForm(const char *text, int size)
 	return sealed;
 }
 
-/* FromText takes text or, from those who may, the sealed form of it. */
+/*
+ * FromText seals text, as UTF-8 whatever the database's encoding; or takes, from those
+ * who may, the sealed form of it.
+ */
 static Sealed *
 FromText(const char *text, int size)
 {
+	char *utf8;
+	Sealed *sealed;
+
 	if (size >= PREFIX_BYTES && memcmp(text, SealedPrefix, PREFIX_BYTES) == 0 && TakesSealedForm())
 		return FromSealedForm(text, size);
-	return SealAtInput(SEALED_TEXT, text, size);
+	utf8 = pg_server_to_any(text, size, PG_UTF8);
+	sealed = SealAtInput(SEALED_TEXT, utf8, utf8 != text ? (int) strlen(utf8) : size);
+	if (utf8 != text)
+	{
+		SecretWipe(utf8, strlen(utf8));
+		pfree(utf8);
+	}
+	return sealed;
 }
 
 /* DestroyedKey is what everyone gets who could otherwise open the value. */
@@ -113,6 +126,21 @@ ToSealedForm(const Sealed *sealed, int *size)
 	return text;
 }
 
+/* ToServer converts opened text to the database's encoding; the UTF-8 is wiped. */
+static char *
+ToServer(char *utf8, Size utf8_size, int *size)
+{
+	char *text = pg_any_to_server(utf8, (int) utf8_size, PG_UTF8);
+
+	*size = text != utf8 ? (int) strlen(text) : (int) utf8_size;
+	if (text != utf8)
+	{
+		SecretWipe(utf8, utf8_size);
+		pfree(utf8);
+	}
+	return text;
+}
+
 /* ToText gives the plaintext to whoever may have it, and the sealed form to anybody else. */
 static char *
 ToText(const Sealed *sealed, int *size)
@@ -123,13 +151,14 @@ ToText(const Sealed *sealed, int *size)
 	switch (SealedOpen(sealed, SEALED_TEXT, &bytes, &bytes_size))
 	{
 		case OPEN_OK:
-			*size = (int) bytes_size;
-			return bytes;
+			return ToServer(bytes, bytes_size, size);
 		case OPEN_DESTROYED:
 			DestroyedKey();
 			break;
 		case OPEN_NO_IDENTITY:
 		case OPEN_NOT_YOURS:
+			if (InCustody())
+				DestroyedKey(); /* an archive must hold text, never what looks like it */
 			break;
 	}
 	return ToSealedForm(sealed, size);
@@ -199,10 +228,11 @@ cauce_encrypted_text_to_text(PG_FUNCTION_ARGS)
 {
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	char *bytes = NULL;
-	Size size = 0;
+	Size bytes_size = 0;
+	int size;
 	text *plain;
 
-	switch (SealedOpen(sealed, SEALED_TEXT, &bytes, &size))
+	switch (SealedOpen(sealed, SEALED_TEXT, &bytes, &bytes_size))
 	{
 		case OPEN_OK:
 			break;
@@ -223,7 +253,8 @@ cauce_encrypted_text_to_text(PG_FUNCTION_ARGS)
 			DestroyedKey();
 			break;
 	}
-	plain = cstring_to_text_with_len(bytes, (int) size);
+	bytes = ToServer(bytes, bytes_size, &size);
+	plain = cstring_to_text_with_len(bytes, size);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	PG_RETURN_TEXT_P(plain);

@@ -106,37 +106,34 @@ HexOf(const uint8 *digest)
 	return text;
 }
 
-/* LockChain serializes the certificates of one account, and nobody else's. */
-static void
-LockChain(const pg_uuid_t *account)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account)};
-
-	SpiRun(&plan, "SELECT 1 FROM cauce.account WHERE id = $1 FOR NO KEY UPDATE", 1, types, values,
-		   NULL, false);
-}
-
-/* LastCertificate finds the digest and time that the next certificate follows; false for the first. */
+/*
+ * LastCertificate finds what the next certificate follows, as it is committed now:
+ * the transaction's own snapshot may be older. False for the first.
+ */
 static bool
 LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID};
 	Datum values[] = {UUIDPGetDatum(account)};
+	SpiScope scope;
 	bool isnull;
-	char *jws;
+	bool found;
 
-	if (SpiRun(&plan,
-			   "SELECT jws, erased_at FROM cauce.erasure_certificate WHERE account_id = $1"
-			   " ORDER BY erased_at DESC LIMIT 1",
-			   1, types, values, NULL, false) == 0)
-		return false;
-	jws = TextDatumGetCString(SpiValue(0, 1, &isnull));
-	*erased_at = DatumGetTimestampTz(SpiValue(0, 2, &isnull));
-	CipherDigest(jws, strlen(jws), digest);
-	return true;
+	SpiEnter(&scope, true);
+	found = SpiRun(&plan,
+				   "SELECT jws, erased_at FROM cauce.erasure_certificate WHERE account_id = $1"
+				   " ORDER BY erased_at DESC LIMIT 1",
+				   1, types, values, NULL, true) == 1;
+	if (found)
+	{
+		char *jws = TextDatumGetCString(SpiValue(0, 1, &isnull));
+
+		CipherDigest(jws, strlen(jws), digest);
+		*erased_at = DatumGetTimestampTz(SpiValue(0, 2, &isnull));
+	}
+	SpiLeave(&scope);
+	return found;
 }
 
 /* KeyList is the JSON array of the ids of destroyed keys. */
@@ -155,12 +152,12 @@ static char *
 SignCertificate(const pg_uuid_t *id, const char *subject, const char *counts,
 				const DestroyedKeys *destroyed, TimestampTz erased_at, const uint8 *previous)
 {
-	const char *unreadable = destroyed->count > 0 ? IsoDate(destroyed->last_epoch) : NULL;
-	json_t *payload = json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id), "subject",
-		subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at), "counts",
-		json_loads(counts, 0, NULL), "keys", KeyList(destroyed), "backups_unreadable_after",
-		unreadable, "previous_digest", previous != NULL ? HexOf(previous) : NULL);
+	const char *last_epoch = destroyed->count > 0 ? IsoDate(destroyed->last_epoch) : NULL;
+	json_t *payload =
+		json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
+				  "subject", subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at),
+				  "counts", json_loads(counts, 0, NULL), "keys", KeyList(destroyed), "last_epoch",
+				  last_epoch, "previous_digest", previous != NULL ? HexOf(previous) : NULL);
 	char *jws = NULL;
 
 	if (payload == NULL)
@@ -193,13 +190,12 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 	pg_uuid_t id;
 	bool follows;
 
-	LockChain(account);
+	DataKeyCheckKeyring();
+	LockChain(CHAIN_CERTIFICATES, account);
 	follows = LastCertificate(account, previous, &last);
 	if (follows && erased_at <= last)
 		erased_at = last + 1; /* the order of the chain, whatever the clock does */
-	CipherRandom(id.data, UUID_LEN);
-	id.data[6] = (id.data[6] & 0x0f) | 0x40; /* version 4, RFC 4122 */
-	id.data[8] = (id.data[8] & 0x3f) | 0x80;
+	CipherRandomUuid(&id);
 	previous_bytes = palloc(VARHDRSZ + sizeof(previous));
 	SET_VARSIZE(previous_bytes, VARHDRSZ + sizeof(previous));
 	memcpy(VARDATA(previous_bytes), previous, sizeof(previous));
@@ -427,6 +423,7 @@ cauce_open_certificate(PG_FUNCTION_ARGS)
 Datum
 cauce_certificate_jwks(PG_FUNCTION_ARGS)
 {
+	DataKeyCheckKeyring();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(JosePublicKeys())));
 }
 

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -23,7 +24,8 @@
 #include "utils/varlena.h"
 
 #include "identity.h"
-#include "secret.h"
+#include "literals.h"
+#include "session.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_account_id);
@@ -142,11 +144,18 @@ CheckToken(char **newval, void **extra, GucSource source)
 
 	if (*newval == NULL || (*newval)[0] == '\0')
 		return true;
+	if (source == PGC_S_TEST || (source >= PGC_S_GLOBAL && source <= PGC_S_DATABASE_USER))
+		return RefuseToken("A token cannot be stored with a role, a database or a function.",
+						   "Set it in each transaction: SET LOCAL, or set_config(..., true).");
 	accepted = InitializingParallelWorker ? JoseReadVerified(*newval, &found)
 										  : JudgeToken(*newval, &found);
 	if (!accepted)
 		return false;
+#if PG_VERSION_NUM >= 160000
+	*extra = guc_malloc(LOG, sizeof(TokenClaims));
+#else
 	*extra = malloc(sizeof(TokenClaims));
+#endif
 	if (*extra == NULL)
 		return false;
 	memcpy(*extra, &found, sizeof(found));
@@ -159,6 +168,8 @@ AssignToken(const char *newval, void *extra)
 {
 	claims = extra;
 	ForgetIdentity();
+	if (claims != NULL)
+		LiteralsForget(claims->subject);
 }
 
 /* ShowToken hides the token from SHOW and current_setting(). */
@@ -209,6 +220,13 @@ TokenInForce(void)
 	return claims != NULL;
 }
 
+/* TokenSubject is the subject of the token in force. */
+const char *
+TokenSubject(void)
+{
+	return claims != NULL ? claims->subject : NULL;
+}
+
 /* ForgetIdentity drops the remembered account. */
 void
 ForgetIdentity(void)
@@ -236,7 +254,8 @@ LookUpAccount(void)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {TEXTOID};
-	Datum values[] = {CStringGetTextDatum(claims->subject)};
+	char *subject = pg_any_to_server(claims->subject, strlen(claims->subject), PG_UTF8);
+	Datum values[] = {CStringGetTextDatum(subject)};
 	SpiScope scope;
 	bool isnull;
 	bool found;
@@ -268,7 +287,27 @@ LookUpAccount(void)
 	return found;
 }
 
-/* CurrentIdentity is who is asking. */
+/* RefuseInForce raises about a token that was good when it was set. */
+static void
+RefuseInForce(const char *detail, const char *hint)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					errmsg("the identity token is refused"), errdetail("%s", detail),
+					errhint("%s", hint)));
+}
+
+/* CheckInForce looks again at what may have changed since the token was set. */
+static void
+CheckInForce(TimestampTz now)
+{
+	if (claims->expires <= SecondsOf(now))
+		RefuseInForce("The token has expired.", "Ask the issuer for a new token.");
+	if (!PurposeAllowed(claims->purpose))
+		RefuseInForce("The token's purpose is no longer in cauce.allowed_purposes.",
+					  "What was said in confidence is opened for these purposes only.");
+}
+
+/* CurrentIdentity is who is asking; looked up once a statement, and anew after each COMMIT of a procedure. */
 const Identity *
 CurrentIdentity(void)
 {
@@ -277,28 +316,37 @@ CurrentIdentity(void)
 	if (claims == NULL)
 		return NULL;
 	statement = GetCurrentStatementStartTimestamp();
-	if (claims->expires <= SecondsOf(statement))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("the identity token is refused"), errdetail("The token has expired."),
-				 errhint("Ask the issuer for a new token.")));
 	if (identity_known && identity_statement == statement &&
 		identity_subxact == GetCurrentSubTransactionId())
 		return &identity;
 
+	CheckInForce(GetCurrentTimestamp());
 	memset(&identity, 0, sizeof(identity));
 	identity.scope = claims->scope;
 	identity.session = claims->session;
+	strlcpy(identity.purpose, claims->purpose, sizeof(identity.purpose));
 	strlcpy(identity.subject, claims->subject, sizeof(identity.subject));
 	if (!LookUpAccount())
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("the identity token is refused"),
-						errdetail("The token's subject has no account here."),
-						errhint("Create the account with cauce.create_account().")));
+		RefuseInForce("The token's subject has no account here.",
+					  "Create the account with cauce.create_account().");
 	identity_statement = statement;
 	identity_subxact = GetCurrentSubTransactionId();
 	identity_known = true;
 	return &identity;
+}
+
+/* RequireOwner is the account that asks with scope app. */
+const Identity *
+RequireOwner(void)
+{
+	const Identity *who = CurrentIdentity();
+
+	if (who == NULL || who->scope != SCOPE_APP)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("only a session's owner may do that"),
+						errdetail("No account is asking with scope app."),
+						errhint("SET LOCAL cauce.token to the owner's token.")));
+	return who;
 }
 
 /* AppIdentity is the identity where its scope is app. */
@@ -375,24 +423,10 @@ cauce_appending_account_id(PG_FUNCTION_ARGS)
 Datum
 cauce_appending_session_id(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr plan = NULL;
 	const Identity *who = CurrentIdentity();
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[2];
-	SpiScope scope;
-	bool live;
 
-	if (who == NULL || who->scope != SCOPE_STREAM)
-		PG_RETURN_NULL();
-	values[0] = UUIDPGetDatum(&identity.account);
-	values[1] = UUIDPGetDatum(&identity.session);
-	SpiEnter(&scope, true);
-	live = SpiRun(&plan,
-				  "SELECT 1 FROM cauce.session"
-				  " WHERE account_id = $1 AND id = $2 AND status = 'live'",
-				  2, types, values, NULL, true) == 1;
-	SpiLeave(&scope);
-	if (!live)
+	if (who == NULL || who->scope != SCOPE_STREAM ||
+		!SessionIsLive(&identity.account, &identity.session))
 		PG_RETURN_NULL();
 	return CopyUuid(&identity.session);
 }

@@ -12,6 +12,7 @@
 typedef struct Identity
 {
 	TokenScope scope;
+	char purpose[TOKEN_MAX_PURPOSE];
 	pg_uuid_t session; /* of a stream token */
 	char subject[TOKEN_MAX_SUBJECT];
 	pg_uuid_t account;
@@ -31,8 +32,17 @@ extern void IdentityInit(void);
  */
 extern const Identity *CurrentIdentity(void);
 
+/*
+ * RequireOwner is the account that asks with scope app, for functions about one's
+ * own sessions; raises 28000 where there is none.
+ */
+extern const Identity *RequireOwner(void);
+
 /* TokenInForce tells whether a token is set, without any look-up. */
 extern bool TokenInForce(void);
+
+/* TokenSubject is the subject of the token in force, without any look-up; NULL where there is none. */
+extern const char *TokenSubject(void);
 
 /* ForgetIdentity makes the next CurrentIdentity look the account up again. */
 extern void ForgetIdentity(void);

@@ -18,7 +18,6 @@
 #include "utils/guc.h"
 
 #include "cipher.h"
-#include "datakey.h"
 #include "jose.h"
 #include "keyring.h"
 #include "secret.h"
@@ -30,13 +29,17 @@
 /* A clock may be this many seconds behind the issuer's: "nbf" only, never "exp". */
 #define NOT_BEFORE_LEEWAY 30
 
+/* The end of the year 9999, as a NumericDate. */
+#define SECONDS_MAX 253402300800.0
+
 /* Verified tokens are remembered, so that an ES256 check is not paid by every transaction. */
 #define REMEMBERED_TOKENS 64
 
 typedef struct RememberedToken
 {
 	uint8 digest[CIPHER_DIGEST_BYTES];
-	uint64 key_set;
+	uint64 key_set; /* the serials that it was verified under */
+	uint64 keyring;
 	TokenClaims claims;
 } RememberedToken;
 
@@ -50,6 +53,13 @@ static uint64 key_set_serial = 0;
 static RememberedToken remembered[REMEMBERED_TOKENS];
 static int next_remembered = 0;
 
+/* AssignAudience makes tokens that were verified for another audience be verified again. */
+static void
+AssignAudience(const char *newval, void *extra)
+{
+	key_set_serial++;
+}
+
 /* JoseInit defines the settings of token verification. */
 void
 JoseInit(void)
@@ -59,7 +69,8 @@ JoseInit(void)
 		"ES256, RS256 and HS256 keys; the algorithm is bound to the key.", &token_keys_file, "",
 		PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("cauce.token_audience", "The audience (aud) that tokens must name.",
-							   NULL, &token_audience, "cauce", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   NULL, &token_audience, "cauce", PGC_SIGHUP, 0, NULL, AssignAudience,
+							   NULL);
 }
 
 /* JoseTokenAudience is the audience that tokens must name. */
@@ -268,6 +279,18 @@ ParseUuid(const char *text, pg_uuid_t *uuid)
 	return true;
 }
 
+/* ReadSeconds reads a NumericDate (RFC 7519, section 2) of this era. */
+static bool
+ReadSeconds(const json_t *claim, int64 *seconds)
+{
+	double value = json_number_value(claim);
+
+	if (!json_is_number(claim) || !(value >= 0 && value < SECONDS_MAX))
+		return false;
+	*seconds = (int64) value;
+	return true;
+}
+
 /* ReadClaims fills claims from a well-formed payload; gives the reason for a refusal, or NULL. */
 static const char *
 ReadClaims(const json_t *payload, TokenClaims *claims)
@@ -282,12 +305,10 @@ ReadClaims(const json_t *payload, TokenClaims *claims)
 		return "The token's payload is not a JSON object.";
 	if (!CopyText(json_object_get(payload, "sub"), claims->subject, sizeof(claims->subject)))
 		return "The token names no subject (sub).";
-	if (!json_is_number(expires))
-		return "The token has no expiry (exp).";
-	claims->expires = (int64) json_number_value(expires);
-	if (not_before != NULL && !json_is_number(not_before))
-		return "The token's nbf is not a number.";
-	claims->not_before = (int64) json_number_value(not_before);
+	if (!ReadSeconds(expires, &claims->expires))
+		return "The token has no expiry (exp) in seconds since 1970.";
+	if (not_before != NULL && !ReadSeconds(not_before, &claims->not_before))
+		return "The token's nbf is not in seconds since 1970.";
 	strlcpy(claims->purpose, "care", sizeof(claims->purpose));
 	if (purpose != NULL && !CopyText(purpose, claims->purpose, sizeof(claims->purpose)))
 		return "The token's purpose is not a short text.";
@@ -365,6 +386,7 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 	Size size = strlen(token);
 	const char *refusal = NULL;
 	bool found = false;
+	uint64 keyring = KeyringSerial();
 
 	if (size > TOKEN_MAX_BYTES)
 		return "The token is too long.";
@@ -372,7 +394,7 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 	CipherDigest(token, size, digest);
 	for (int i = 0; i < REMEMBERED_TOKENS && !found; i++)
 	{
-		found = remembered[i].key_set == key_set_serial &&
+		found = remembered[i].key_set == key_set_serial && remembered[i].keyring == keyring &&
 				memcmp(remembered[i].digest, digest, sizeof(digest)) == 0;
 		if (found)
 			*claims = remembered[i].claims;
@@ -392,6 +414,7 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 		memcpy(slot->digest, digest, sizeof(digest));
 		slot->claims = *claims;
 		slot->key_set = key_set_serial;
+		slot->keyring = KeyringSerial();
 	}
 	return NULL;
 }
@@ -422,19 +445,11 @@ CompactText(const json_t *jws)
 	return psprintf("%s.%s.%s", protected, payload, signature);
 }
 
-/* SigningKey is the private key of the keyring, once that is known to be this database's. */
-static json_t *
-SigningKey(void)
-{
-	DataKeyCheckKeyring();
-	return OwnKey(true);
-}
-
 /* JoseSign signs a payload. */
 char *
 JoseSign(const json_t *payload, const char *type)
 {
-	json_t *key = SigningKey();
+	json_t *key = OwnKey(true);
 	json_t *jws = json_pack("{s:o}", "payload", libjose.b64_enc_dump(payload));
 	json_t *signature = json_pack("{s:{s:s,s:O,s:s}}", "protected", "alg", "ES256", "kid",
 								  json_object_get(key, "kid"), "typ", type);
@@ -485,14 +500,10 @@ JoseVerifyOwn(const char *compact, const char *type)
 char *
 JosePublicKeys(void)
 {
-	json_t *keys;
-	char *text;
-	char *copy;
+	json_t *keys = json_pack("{s:[o]}", "keys", OwnKey(false));
+	char *text = json_dumps(keys, JSON_COMPACT);
+	char *copy = text != NULL ? pstrdup(text) : NULL;
 
-	DataKeyCheckKeyring();
-	keys = json_pack("{s:[o]}", "keys", OwnKey(false));
-	text = json_dumps(keys, JSON_COMPACT);
-	copy = text != NULL ? pstrdup(text) : NULL;
 	json_decref(keys);
 	free(text);
 	if (copy == NULL)

@@ -66,6 +66,7 @@ static int epoch_days = 7;
 
 static Keyring keyring;
 static bool loaded = false;
+static uint64 serial = 0;
 
 static void LoadKeyring(void);
 static const char *ParseKeyring(const json_t *root, Keyring *into);
@@ -93,6 +94,25 @@ KeyringId(void)
 {
 	LoadKeyring();
 	return keyring.id;
+}
+
+/* SameFile tells whether a file is still as it was read. */
+static bool
+SameFile(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+		   a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* KeyringSerial counts the keyrings that this process has read. */
+uint64
+KeyringSerial(void)
+{
+	struct stat file;
+
+	if (loaded && (stat(keyring_file, &file) != 0 || !SameFile(&file, &keyring.file)))
+		loaded = false; /* the next use reads it, and raises where that is due */
+	return loaded ? serial : 0;
 }
 
 /* KeyringMaster finds the highest master number. */
@@ -212,13 +232,6 @@ ForgetKeyring(Keyring *old)
 	memset(old, 0, sizeof(*old));
 }
 
-static bool
-SameFile(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-		   a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 /* LoadKeyring reads the keyring unless this process has it as the file is now. */
 static void
 LoadKeyring(void)
@@ -253,6 +266,7 @@ LoadKeyring(void)
 	}
 	keyring = fresh;
 	loaded = true;
+	serial++;
 }
 
 /* CheckKeyringFile refuses a keyring that others could read, or that a base backup would carry. */
@@ -458,17 +472,13 @@ AddEpochs(json_t *keys, EpochDay from, EpochDay to)
 static json_t *
 NewKeyring(void)
 {
-	uint8 raw[16];
 	pg_uuid_t id;
 	char *text;
 	json_t *keys;
 	json_t *sign;
 	EpochDay today = DayOf(GetCurrentTimestamp());
 
-	CipherRandom(raw, sizeof(raw));
-	raw[6] = (raw[6] & 0x0f) | 0x40; /* version 4, RFC 4122 */
-	raw[8] = (raw[8] & 0x3f) | 0x80;
-	memcpy(id.data, raw, sizeof(raw));
+	CipherRandomUuid(&id);
 	text = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	keys = json_array();
@@ -501,9 +511,9 @@ KeyringCreate(void)
 	PG_END_TRY();
 }
 
-/* LastEpoch is the end of the last epoch that the keyring holds. */
-static EpochDay
-LastEpoch(void)
+/* KeyringLastEpoch is the end of the last epoch that the keyring holds. */
+EpochDay
+KeyringLastEpoch(void)
 {
 	EpochDay last = PG_INT32_MIN;
 
@@ -526,7 +536,7 @@ KeyringExtend(void)
 	json_t *root;
 	int lock;
 
-	if (LastEpoch() >= wanted - KEYRING_SPARE_DAYS / 2)
+	if (KeyringLastEpoch() >= wanted - KEYRING_SPARE_DAYS / 2)
 		return;
 
 	lock = OpenTransientFile(keyring_file, O_RDONLY | PG_BINARY);
@@ -539,7 +549,7 @@ KeyringExtend(void)
 	root = ReadKeyringFile(&file);
 	PG_TRY();
 	{
-		AddEpochs(json_object_get(root, "keys"), Max(LastEpoch(), today - 1), wanted);
+		AddEpochs(json_object_get(root, "keys"), Max(KeyringLastEpoch(), today - 1), wanted);
 		StoreKeyring(root, true);
 	}
 	PG_FINALLY();

@@ -23,6 +23,9 @@ extern void KeyringInit(void);
 /* KeyringId is the UUID, as text, of the keyring in use. Raises 55000 where there is none. */
 extern const char *KeyringId(void);
 
+/* KeyringSerial changes whenever this process has read another keyring; 0 before the first. Never raises. */
+extern uint64 KeyringSerial(void);
+
 /* KeyringMaster is the number of the current master key. */
 extern uint32 KeyringMaster(void);
 
@@ -42,6 +45,9 @@ extern bool KeyringEpochEnded(EpochDay epoch);
 
 /* KeyringSigningKey is the JWK text of the private signing key; secret, do not keep. */
 extern const char *KeyringSigningKey(void);
+
+/* KeyringLastEpoch is the last day of the last epoch that the keyring holds. */
+extern EpochDay KeyringLastEpoch(void);
 
 /* KeyringCreate writes a new keyring file; raises 55000 when there is one. */
 extern void KeyringCreate(void);

@@ -32,7 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "keyring.h"
+#include "datakey.h"
 #include "launcher.h"
 #include "retention.h"
 
@@ -197,6 +197,43 @@ RunBatch(void)
 	return result.archived + result.deleted;
 }
 
+/*
+ * ExtendKeyring adds epoch keys when they run short. What stands in its way is a
+ * warning: there is a year to mend it, and retention has to go on. It leaves alone
+ * a keyring that is older than the database's keys, such as a promoted standby's:
+ * new keys under old names would be other keys.
+ */
+static void
+ExtendKeyring(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	PG_TRY();
+	{
+		DataKeyExtendKeyring();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("could not extend the keyring: %s", error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
 /* HasExtension tells whether there is anything to do in this database. */
 static bool
 HasExtension(void)
@@ -218,7 +255,7 @@ cauce_retention_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
 	if (!HasExtension())
 		return;
-	KeyringExtend();
+	ExtendKeyring();
 	while (RunBatch() > 0)
 		CHECK_FOR_INTERRUPTS();
 }

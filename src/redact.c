@@ -70,6 +70,20 @@ IsSensitive(const ErrorData *error)
 		   (debug_query_string != NULL && strstr(debug_query_string, "cauce.") != NULL);
 }
 
+/*
+ * WithholdOthers drops what a message says of another backend's statement: the
+ * victims of a deadlock, and what a killed process was running. This process
+ * cannot know whether that one had an identity.
+ */
+static void
+WithholdOthers(ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		error->detail_log = NULL;
+	if (!IsUnderPostmaster && error->detail != NULL)
+		error->detail = NULL;
+}
+
 /* DurationOf reads the milliseconds that log_min_duration_statement reports; negative for none. */
 static double
 DurationOf(const ErrorData *error)
@@ -81,31 +95,53 @@ DurationOf(const ErrorData *error)
 	return -1;
 }
 
+/* LogLine writes one line of cauce's own, as it is, with nothing of the statement around it. */
+void
+LogLine(int sqlerrcode, const char *line)
+{
+	ErrorContextCallback *stack = error_context_stack;
+
+	error_context_stack = NULL; /* callbacks would add QUERY, CONTEXT and a position */
+	redacting = true;
+	PG_TRY();
+	{
+		ereport(LOG_SERVER_ONLY, (errcode(sqlerrcode), errmsg_internal("%s", line),
+								  errhidestmt(true), errhidecontext(true)));
+	}
+	PG_FINALLY();
+	{
+		redacting = false;
+		error_context_stack = stack;
+	}
+	PG_END_TRY();
+}
+
+/* StandIn logs that there was a message, and nothing of its text. */
+static void
+StandIn(const ErrorData *error)
+{
+	double duration = DurationOf(error);
+	char line[256];
+
+	snprintf(line, sizeof(line), "cauce: %s with SQLSTATE %s, its text withheld",
+			 error_severity(error->elevel), unpack_sql_state(error->sqlerrcode));
+	if (duration >= 0)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), "; duration: %.3f ms", duration);
+	LogLine(error->sqlerrcode, line);
+}
+
 /* RedactLog stands in for what the log would have shown. */
 static void
 RedactLog(ErrorData *error)
 {
-	if (redact_logs && !redacting && error->output_to_server && error->elevel < PANIC &&
-		CritSectionCount == 0 && !error->hide_stmt && IsSensitive(error))
+	if (redact_logs && !redacting && error->output_to_server)
 	{
-		double duration = DurationOf(error);
-
-		error->output_to_server = false;
-		redacting = true;
-		PG_TRY();
+		WithholdOthers(error);
+		if (error->elevel < PANIC && CritSectionCount == 0 && IsSensitive(error))
 		{
-			ereport(LOG_SERVER_ONLY,
-					(errcode(error->sqlerrcode),
-					 errmsg("cauce: %s with SQLSTATE %s, its text withheld",
-							error_severity(error->elevel), unpack_sql_state(error->sqlerrcode)),
-					 duration >= 0 ? errdetail_log("Duration: %.3f ms.", duration) : 0,
-					 errhidestmt(true), errhidecontext(true)));
+			error->output_to_server = false;
+			StandIn(error);
 		}
-		PG_FINALLY();
-		{
-			redacting = false;
-		}
-		PG_END_TRY();
 	}
 	if (next_hook != NULL)
 		next_hook(error);

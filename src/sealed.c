@@ -24,6 +24,7 @@
 #define VALUES_PER_SALT ((uint64) 1 << 31)
 
 static const char InputLabel[] = "cauce input 1";
+static const char RowLabel[] = "cauce row 1";
 
 /*
  * The key that this process seals input under. Durable keys are used by every
@@ -42,6 +43,7 @@ typedef struct InputKey
 
 static InputKey input;
 
+/* DamagedValue raises XX001. */
 static void
 DamagedValue(const char *detail)
 {
@@ -134,12 +136,19 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 	return sealed;
 }
 
-/* DeriveInputKey derives the key of (durable key, salt). */
-static void
-DeriveInputKey(const DataKey *durable, const uint8 *salt, uint8 *derived)
+/*
+ * Derived derives a key from a durable key; good until the next call. The salt may
+ * be empty. Locked memory, so that an error in between leaves nothing on the stack.
+ */
+static const uint8 *
+Derived(const DataKey *durable, const uint8 *salt, Size salt_size, const char *label)
 {
-	CipherDerive(durable->secret, CIPHER_KEY_BYTES, salt, SEALED_BINDING_BYTES, InputLabel,
-				 sizeof(InputLabel) - 1, derived);
+	static uint8 *derived = NULL;
+
+	if (derived == NULL)
+		derived = SecretAlloc(CIPHER_KEY_BYTES);
+	CipherDerive(durable->secret, CIPHER_KEY_BYTES, salt, salt_size, label, strlen(label), derived);
+	return derived;
 }
 
 /* PrepareInputKey makes input fit the durable key. */
@@ -158,7 +167,8 @@ PrepareInputKey(const DataKey *durable)
 	}
 	if (fresh || !SameUuid(&input.id, &durable->id) || input.generation != durable->generation)
 	{
-		DeriveInputKey(durable, input.salt, input.derived);
+		memcpy(input.derived, Derived(durable, input.salt, sizeof(input.salt), InputLabel),
+			   CIPHER_KEY_BYTES);
 		input.id = durable->id;
 		input.generation = durable->generation;
 	}
@@ -207,7 +217,8 @@ SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the account has no key"),
 				 errdetail("Account %s does not exist, or it was erased.", UuidText(account))));
-	return SealUnder(key->secret, &key->id, key->generation, (uint8) kind, binding, bytes, size);
+	return SealUnder(Derived(key, NULL, 0, RowLabel), &key->id, key->generation, (uint8) kind,
+					 binding, bytes, size);
 }
 
 /* ReadHeader copies the header out, after checking the form. */
@@ -234,6 +245,7 @@ SealedCheckForm(const Sealed *sealed, SealedKind kind)
 	(void) ReadHeader(sealed, kind);
 }
 
+/* GenerationOf reads the generation of the data key. */
 static uint16
 GenerationOf(const SealedHeader *header)
 {
@@ -252,6 +264,17 @@ SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation, con
 	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
 	return (header.flags & SEALED_AT_INPUT) == 0 && GenerationOf(&header) == generation &&
 		   memcmp(header.key, key->data, UUID_LEN) == 0 &&
+		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
+}
+
+/* SealedIsBoundTo compares the binding alone. */
+bool
+SealedIsBoundTo(const Sealed *sealed, const uint8 *binding)
+{
+	SealedHeader header;
+
+	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
+	return (header.flags & SEALED_AT_INPUT) == 0 &&
 		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
 }
 
@@ -278,7 +301,7 @@ OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed,
 	}
 }
 
-/* SealedHere tells whether this very process sealed the value at input. */
+/* SealedHere tells whether this very process sealed the value at input, under its present salt. */
 static bool
 SealedHere(const SealedHeader *header)
 {
@@ -286,12 +309,31 @@ SealedHere(const SealedHeader *header)
 		   memcmp(header->binding, input.salt, SEALED_BINDING_BYTES) == 0;
 }
 
-/* Allowed decides whether key may be used; SealedOpenToReseal has one more right. */
+/*
+ * IsOwnInput tells whether the trigger may open a value because it was just handed
+ * in: sealed at input by this process, and under the key that the caller's input
+ * is sealed under now. Without the second, a value that another identity stored
+ * over the same pooled connection would open.
+ */
+static bool
+IsOwnInput(const DataKey *key, const SealedHeader *header)
+{
+	const Identity *who;
+
+	if (!SealedHere(header) || key->has_session)
+		return false;
+	who = CurrentIdentity();
+	if (who == NULL)
+		return DataKeyIsInbox(key);
+	return SameUuid(&who->account, &key->account) || DataKeyIsInbox(key);
+}
+
+/* Allowed decides whether key may be used; SealedOpenToReseal has more rights. */
 static OpenResult
 Allowed(const DataKey *key, const SealedHeader *header, bool reseal)
 {
-	if (reseal && (header->flags & SEALED_AT_INPUT) != 0 &&
-		(SealedHere(header) || superuser_arg(GetOuterUserId())))
+	if (reseal && (IsOwnInput(key, header) ||
+				   ((header->flags & SEALED_AT_INPUT) != 0 && superuser_arg(GetOuterUserId()))))
 		return OPEN_OK;
 	switch (AuthorityOver(key))
 	{
@@ -339,13 +381,10 @@ OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *
 		input.generation == GenerationOf(&header))
 		OpenUnder(input.derived, &header, sealed, bytes, size);
 	else if (header.flags & SEALED_AT_INPUT)
-	{
-		uint8 derived[CIPHER_KEY_BYTES];
-
-		DeriveInputKey(key, header.binding, derived);
-		OpenUnder(derived, &header, sealed, bytes, size);
-		SecretWipe(derived, sizeof(derived));
-	}
+		OpenUnder(Derived(key, header.binding, SEALED_BINDING_BYTES, InputLabel), &header, sealed,
+				  bytes, size);
+	else if (!key->has_session)
+		OpenUnder(Derived(key, NULL, 0, RowLabel), &header, sealed, bytes, size);
 	else
 		OpenUnder(key->secret, &header, sealed, bytes, size);
 	return OPEN_OK;

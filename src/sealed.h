@@ -78,6 +78,9 @@ extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char
 extern bool SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation,
 						  const uint8 *binding);
 
+/* SealedIsBoundTo tells whether a value has the given binding, whatever its key. */
+extern bool SealedIsBoundTo(const Sealed *sealed, const uint8 *binding);
+
 /* SealedCheckForm raises XX001 unless the bytes have the form of a sealed value of that kind. */
 extern void SealedCheckForm(const Sealed *sealed, SealedKind kind);
 

@@ -7,6 +7,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -23,6 +24,10 @@ PG_FUNCTION_INFO_V1(cauce_keep_session);
 
 /* Retention where nobody has chosen any; section 8 of the design. */
 #define DEFAULT_RETENTION_DAYS 90
+
+/* 1900-01-01 and 2200-01-01, UTC, in microseconds since 2000-01-01. */
+#define EARLIEST_START (INT64CONST(-36524) * USECS_PER_DAY)
+#define LATEST_START (INT64CONST(73049) * USECS_PER_DAY)
 
 static int retention_grace = 24 * SECS_PER_HOUR;
 
@@ -141,6 +146,17 @@ ChooseRetention(SessionRow *session, bool choose_organization)
 		session->days = DEFAULT_RETENTION_DAYS; /* no such account: the foreign key says so */
 }
 
+/* RequireSaneStart keeps started_at where days can be added to it and where keys can be found for it. */
+static void
+RequireSaneStart(TimestampTz started_at)
+{
+	if (TIMESTAMP_NOT_FINITE(started_at) || started_at < EARLIEST_START ||
+		started_at > LATEST_START)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("started_at is out of range"),
+				 errdetail("A session begins between 1900 and 2200.")));
+}
+
 /* EndOfRetention is started_at + days, in days of 24 hours: time zones do not matter. */
 static TimestampTz
 EndOfRetention(const SessionRow *session)
@@ -148,6 +164,7 @@ EndOfRetention(const SessionRow *session)
 	return session->started_at + (TimestampTz) session->days * USECS_PER_DAY;
 }
 
+/* OrganizationOf is the session's organization, or NULL. */
 static const pg_uuid_t *
 OrganizationOf(const SessionRow *session)
 {
@@ -166,6 +183,34 @@ KeepEnd(Relation relation, HeapTuple row, const SessionRow *session)
 	return row;
 }
 
+/*
+ * RequireReturning refuses a new session under the id of one that has a key: that
+ * is one that exists, or whose archive the key opens. Only its restoration, and a
+ * superuser who loads a dump, bring such an id.
+ */
+static void
+RequireReturning(const SessionRow *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(&session->account), UUIDPGetDatum(&session->id)};
+	SpiScope scope;
+	bool archived;
+
+	if (InCustody())
+		return;
+	SpiEnter(&scope, true);
+	archived =
+		SpiRun(&plan, "SELECT 1 FROM cauce.archived_session WHERE account_id = $1 AND id = $2", 2,
+			   types, values, NULL, true) == 1;
+	SpiLeave(&scope);
+	if (archived || !superuser())
+		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+						errmsg("you have a session with this id already"),
+						errdetail("It is live, ended or archived."),
+						errhint("Leave the id out: a new session gets one of its own.")));
+}
+
 /* KeepInsert completes a new session and makes its key; a restored one finds its key again. */
 static HeapTuple
 KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
@@ -175,7 +220,10 @@ KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
 	ChooseRetention(session, true);
 	session->until = EndOfRetention(session);
 	if (!DataKeyCreate(&session->account, OrganizationOf(session), &session->id, session->until))
+	{
+		RequireReturning(session);
 		DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+	}
 	if (!chosen && session->has_organization)
 		row = SetColumn(relation, row, "organization_id", UUIDPGetDatum(&session->organization),
 						false);
@@ -236,9 +284,29 @@ cauce_keep_session(PG_FUNCTION_ARGS)
 	if (!ReadSession(relation, row, &session))
 		return PointerGetDatum(row);
 	AuthorityToWrite(&session.account, NULL);
+	RequireSaneStart(session.started_at);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		row = KeepInsert(relation, row, &session);
 	else if (ReadSession(relation, trigger->tg_trigtuple, &old))
 		row = KeepUpdate(relation, row, &old, &session);
 	return PointerGetDatum(KeepEnd(relation, row, &session));
+}
+
+/* SessionIsLive looks a session up. */
+bool
+SessionIsLive(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	SpiScope scope;
+	bool live;
+
+	SpiEnter(&scope, true);
+	live = SpiRun(&plan,
+				  "SELECT 1 FROM cauce.session"
+				  " WHERE account_id = $1 AND id = $2 AND status = 'live'",
+				  2, types, values, NULL, true) == 1;
+	SpiLeave(&scope);
+	return live;
 }

@@ -7,7 +7,9 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -55,6 +57,9 @@ SpiEnter(SpiScope *scope, bool latest)
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(OwnerOfTables(), scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
+	/* what is archived as JSON must come back to the last digit */
+	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	scope->snapshot = true;
@@ -104,4 +109,19 @@ Datum
 SpiValue(uint64 row, int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/*
+ * LockChain takes an advisory lock whose fourth field no SQL function uses (they
+ * use 1 and 2; lockfuncs.c). Two accounts with the same hash wait for each other,
+ * and no harm is done.
+ */
+void
+LockChain(Chain chain, const pg_uuid_t *account)
+{
+	uint64 hash = DatumGetUInt64(hash_any_extended(account->data, UUID_LEN, 0));
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, chain);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }

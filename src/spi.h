@@ -10,6 +10,7 @@
 #define CAUCE_SPI_H
 
 #include "executor/spi.h"
+#include "utils/uuid.h"
 
 typedef struct SpiScope
 {
@@ -37,6 +38,18 @@ extern uint64 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, D
 
 /* SpiValue reads column (from 1) of row (from 0) of the last result. */
 extern Datum SpiValue(uint64 row, int column, bool *isnull);
+
+/*
+ * LockChain serializes, until the transaction ends, whatever appends to one chain
+ * of an account. Its lock is out of reach of the SQL functions for advisory locks.
+ */
+typedef enum Chain
+{
+	CHAIN_CERTIFICATES = 16,
+	CHAIN_AUDIT
+} Chain;
+
+extern void LockChain(Chain chain, const pg_uuid_t *account);
 
 /* CauceSchema is the OID of schema cauce; CauceTable of a table in it. Both raise 3F000/42P01 when missing. */
 extern Oid CauceSchema(void);

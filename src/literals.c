@@ -1,0 +1,87 @@
+/*
+ * literals.c
+ *		Parsing cached plans anew for a new identity.
+ *
+ * A literal such as 'text' in INSERT … VALUES ('text') is sealed when the statement
+ * is parsed, for whoever is asking then, and the plan keeps it. The sealing trigger
+ * rightly refuses it to another identity over the same connection, which is what a
+ * pooler makes of a prepared statement or a PL/pgSQL function. So a process that
+ * has parsed such a literal drops its plans when another subject's token is set.
+ * Literals that a catalog keeps (column defaults, views) cannot be parsed anew:
+ * write them as 'text'::text, which is sealed when it is evaluated.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+
+#include "identity.h"
+#include "literals.h"
+
+static post_parse_analyze_hook_type next_hook = NULL;
+
+/* The subject that this process parsed sealed literals for last; empty for none. */
+static char parsed_for[TOKEN_MAX_SUBJECT];
+
+/* HasLiteral tells whether a parse tree holds a constant of the type at type. */
+static bool
+HasLiteral(Node *node, void *type)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Const))
+		return ((Const *) node)->consttype == *(Oid *) type && !((Const *) node)->constisnull;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, HasLiteral, type, 0);
+	return expression_tree_walker(node, HasLiteral, type);
+}
+
+/* SealedType is the OID of cauce.encrypted_text; invalid where the extension is not created. */
+static Oid
+SealedType(void)
+{
+	Oid schema = get_namespace_oid("cauce", true);
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
+						   ObjectIdGetDatum(schema));
+}
+
+/* NoticeLiterals is the hook: it remembers for whom literals were sealed. */
+static void
+NoticeLiterals(ParseState *state, Query *query, JumbleState *jumble)
+{
+	const char *subject = TokenSubject();
+	Oid type;
+
+	if (next_hook != NULL)
+		next_hook(state, query, jumble);
+	if (subject == NULL || strcmp(parsed_for, subject) == 0)
+		return;
+	type = SealedType();
+	if (OidIsValid(type) && HasLiteral((Node *) query, &type))
+		strlcpy(parsed_for, subject, sizeof(parsed_for));
+}
+
+/* LiteralsInit installs the hook. */
+void
+LiteralsInit(void)
+{
+	next_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = NoticeLiterals;
+}
+
+/* LiteralsForget drops plans that hold literals of another subject. */
+void
+LiteralsForget(const char *subject)
+{
+	if (parsed_for[0] == '\0' || strcmp(parsed_for, subject) == 0)
+		return;
+	ResetPlanCache();
+	parsed_for[0] = '\0';
+}
