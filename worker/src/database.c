@@ -1,0 +1,394 @@
+/*
+ * database.c
+ *	  Stores utterances through libpq.
+ *
+ * A transaction goes to the server in one piece (pipeline mode) and costs one round trip. The
+ * token and the text are bound parameters and never part of a statement.
+ */
+#include "database.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CONNECT_TIMEOUT_S 15
+#define CONNECT_POLL_MS 200 /* how soon a broken queue is noticed while connecting */
+
+#define SQL_BEGIN "BEGIN"
+#define SQL_COMMIT "COMMIT"
+#define SQL_ROLLBACK "ROLLBACK"
+
+/* The comparison keeps the server from sending the token back. */
+#define SQL_TOKEN "SELECT pg_catalog.set_config('cauce.token', $1, true) IS NOT NULL"
+
+/* No conflict target and nothing returned: a stream token may not read the table. */
+#define SQL_INSERT                                                                                 \
+	"INSERT INTO cauce.transcript_segment"                                                         \
+	" (session_id, channel, seq, speaker, start_ms, end_ms, body)"                                 \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
+
+#define INSERT_PARAMETERS 7
+#define NUMBER_MAX 24 /* characters of a 64-bit number, with room */
+
+typedef struct Statement
+{
+	const char *sql;
+	int count;
+	const char *const *values;
+} Statement;
+
+/* What the answers to a pipeline of statements add up to. */
+typedef struct Answer
+{
+	bool lost; /* the connection ended before all was answered */
+	bool failed; /* a statement was refused */
+	char state[6]; /* its SQLSTATE, or empty */
+	char rows[NUMBER_MAX]; /* of the last INSERT: how many rows it made */
+} Answer;
+
+bool
+DatabaseCheckConninfo(const char *conninfo)
+{
+	char *problem = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &problem);
+	bool understood = options != NULL;
+
+	if (problem != NULL)
+	{
+		explicit_bzero(problem, strlen(problem));
+		PQfreemem(problem);
+	}
+	PQconninfoFree(options);
+	return understood;
+}
+
+void
+DatabaseInit(Database *database, const char *conninfo, const Token *token)
+{
+	memset(database, 0, sizeof(*database));
+	database->conninfo = conninfo;
+	database->token = token;
+}
+
+/* IgnoreNotice drops what the server says beside its answers: it is for people at a prompt. */
+static void
+IgnoreNotice(void *argument, const PGresult *result)
+{
+	(void) argument;
+	(void) result;
+}
+
+/* SetProblem keeps the first line of a message. */
+static void
+SetProblem(Database *database, const char *message)
+{
+	snprintf(database->problem, sizeof(database->problem), "%.*s", (int) strcspn(message, "\n"),
+			 message);
+}
+
+/*
+ * StartConnection begins to connect. Of a keyword that is given twice the last counts, so that
+ * conninfo overrides what stands before it and not what stands behind. A variable PGSSLMODE of the
+ * environment has to be passed over here, as it would count less than a keyword.
+ */
+static PGconn *
+StartConnection(const char *conninfo)
+{
+	const char *sslmode = getenv("PGSSLMODE");
+	const char *keywords[] = {"sslmode",		  "ssl_min_protocol_version",
+							  "gssencmode",		  "keepalives_idle",
+							  "keepalives_count", "tcp_user_timeout",
+							  "dbname",			  "fallback_application_name",
+							  "client_encoding",  NULL};
+	const char *values[] = {sslmode == NULL ? "require" : sslmode,
+							"TLSv1.3",
+							"disable",
+							"30",
+							"3",
+							"30000",
+							conninfo,
+							"cauce-worker",
+							"UTF8",
+							NULL};
+
+	return PQconnectStartParams(keywords, values, 1);
+}
+
+/* AwaitConnection waits for the connection to come about; returns false if it did not. */
+static bool
+AwaitConnection(PGconn *connection, Queue *queue)
+{
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+	time_t end = time(NULL) + CONNECT_TIMEOUT_S;
+
+	if (PQstatus(connection) == CONNECTION_BAD)
+		return false;
+	while (status != PGRES_POLLING_OK)
+	{
+		struct pollfd wait = {.fd = PQsocket(connection)};
+
+		if (status == PGRES_POLLING_FAILED || time(NULL) > end || QueueBroken(queue))
+			return false;
+		wait.events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+		if (poll(&wait, 1, CONNECT_POLL_MS) != 0)
+			status = PQconnectPoll(connection);
+	}
+	return true;
+}
+
+/*
+ * ConnectState finds the SQLSTATE in the message of a failed connection, which libpq does not
+ * give otherwise: the message is verbose and has it as "SEVERITY:  STATE: text".
+ */
+static bool
+ConnectState(const char *message, char state[6])
+{
+	const char *place = message;
+	size_t i;
+
+	while ((place = strstr(place, ":  ")) != NULL)
+	{
+		place += 3;
+		for (i = 0; i < 5; i++)
+		{
+			if (!isdigit((unsigned char) place[i]) && !isupper((unsigned char) place[i]))
+				break;
+		}
+		if (i == 5 && place[5] == ':')
+		{
+			memcpy(state, place, 5);
+			state[5] = '\0';
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A server that does not speak the TLS that is asked for will not learn it soon. */
+static bool
+IsTlsRefusal(const char *message)
+{
+	return strstr(message, "does not support SSL") != NULL ||
+		   strstr(message, "certificate verify failed") != NULL ||
+		   strstr(message, "protocol version") != NULL ||
+		   strstr(message, "unsupported protocol") != NULL;
+}
+
+static Outcome
+ConnectFailure(Database *database)
+{
+	const char *message = PQerrorMessage(database->connection);
+	char state[6];
+	Outcome outcome = OUTCOME_RETRY;
+
+	if (ConnectState(message, state))
+		outcome = OutcomeOfState(state);
+	else if (IsTlsRefusal(message))
+		outcome = OUTCOME_REFUSED;
+	SetProblem(database, *message == '\0' ? "the server does not answer" : message);
+	return outcome;
+}
+
+/* KeepRefusal remembers why a statement was refused, without a value that it was given. */
+static void
+KeepRefusal(Database *database, const PGresult *result, const char *state)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	bool quotes = strncmp(state, "22", 2) == 0; /* data exceptions quote the data */
+
+	if (message == NULL || quotes || strstr(message, database->token->text) != NULL)
+		message = "a value does not fit";
+	if (hint == NULL || quotes || strstr(hint, database->token->text) != NULL)
+		hint = "";
+	snprintf(database->problem, sizeof(database->problem), "%s (SQLSTATE %s)%s%s", message, state,
+			 *hint == '\0' ? "" : "; hint: ", hint);
+}
+
+static void
+TakeResult(Database *database, const PGresult *result, Answer *answer)
+{
+	ExecStatusType status = PQresultStatus(result);
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (status == PGRES_COMMAND_OK && strncmp(PQcmdStatus((PGresult *) result), "INSERT", 6) == 0)
+		snprintf(answer->rows, sizeof(answer->rows), "%s", PQcmdTuples((PGresult *) result));
+	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_PIPELINE_SYNC ||
+		status == PGRES_PIPELINE_ABORTED || answer->failed)
+		return;
+	if (state == NULL)
+	{
+		answer->lost = true;
+		SetProblem(database, PQresultErrorMessage(result));
+		return;
+	}
+	answer->failed = true;
+	snprintf(answer->state, sizeof(answer->state), "%s", state);
+	KeepRefusal(database, result, state);
+}
+
+static bool
+SendAll(PGconn *connection, const Statement *statements, int count)
+{
+	int i;
+
+	if (!PQenterPipelineMode(connection))
+		return false;
+	for (i = 0; i < count; i++)
+	{
+		const Statement *statement = &statements[i];
+
+		if (!PQsendQueryParams(connection, statement->sql, statement->count, NULL,
+							   statement->values, NULL, NULL, 0))
+			return false;
+	}
+	return PQpipelineSync(connection) == 1;
+}
+
+/* ReceiveAll takes the answers to count statements and to the end of the pipeline. */
+static void
+ReceiveAll(Database *database, int count, Answer *answer)
+{
+	PGresult *result;
+	bool synced = false;
+	int i;
+
+	for (i = 0; i <= count && !synced && PQstatus(database->connection) == CONNECTION_OK; i++)
+	{
+		while ((result = PQgetResult(database->connection)) != NULL)
+		{
+			synced = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+			TakeResult(database, result, answer);
+			PQclear(result);
+			if (synced || PQstatus(database->connection) != CONNECTION_OK)
+				break;
+		}
+	}
+	if (!synced)
+		answer->lost = true;
+}
+
+/* Recover brings a connection out of a pipeline, and of a transaction that failed. */
+static bool
+Recover(PGconn *connection)
+{
+	PGresult *result;
+	bool recovered;
+
+	if (!PQexitPipelineMode(connection))
+		return false;
+	if (PQtransactionStatus(connection) == PQTRANS_IDLE)
+		return true;
+	result = PQexec(connection, SQL_ROLLBACK);
+	recovered = PQresultStatus(result) == PGRES_COMMAND_OK;
+	PQclear(result);
+	return recovered;
+}
+
+/* RunTransaction sends statements as one piece and takes all answers. */
+static Answer
+RunTransaction(Database *database, const Statement *statements, int count)
+{
+	Answer answer = {.lost = false};
+
+	database->problem[0] = '\0';
+	if (SendAll(database->connection, statements, count))
+		ReceiveAll(database, count, &answer);
+	else
+		answer.lost = true;
+	if (answer.lost && database->problem[0] == '\0')
+		SetProblem(database, PQerrorMessage(database->connection));
+	if (answer.lost || !Recover(database->connection))
+		DatabaseClose(database);
+	return answer;
+}
+
+/* CheckToken lets the server judge the token before there is anything to store. */
+static Outcome
+CheckToken(Database *database)
+{
+	const char *const token[] = {database->token->text};
+	const Statement statements[] = {
+		{.sql = SQL_BEGIN}, {.sql = SQL_TOKEN, .count = 1, .values = token}, {.sql = SQL_ROLLBACK}};
+	Answer answer = RunTransaction(database, statements, 3);
+
+	if (answer.failed)
+		return OutcomeOfState(answer.state);
+	return answer.lost ? OUTCOME_RETRY : OUTCOME_STORED;
+}
+
+Outcome
+DatabaseOpen(Database *database, Queue *queue)
+{
+	Outcome outcome;
+
+	if (database->connection != NULL)
+		return OUTCOME_STORED;
+	database->connection = StartConnection(database->conninfo);
+	if (database->connection == NULL)
+	{
+		SetProblem(database, "no memory for a connection");
+		return OUTCOME_RETRY;
+	}
+	PQsetErrorVerbosity(database->connection, PQERRORS_VERBOSE);
+	PQsetNoticeReceiver(database->connection, IgnoreNotice, NULL);
+	if (AwaitConnection(database->connection, queue))
+		outcome = CheckToken(database);
+	else
+		outcome = ConnectFailure(database);
+	if (outcome != OUTCOME_STORED)
+		DatabaseClose(database);
+	return outcome;
+}
+
+Outcome
+DatabaseStore(Database *database, const Utterance *utterance, bool retried, bool *unknown)
+{
+	char channel[NUMBER_MAX];
+	char seq[NUMBER_MAX];
+	char start_ms[NUMBER_MAX];
+	char end_ms[NUMBER_MAX];
+	const char *const token[] = {database->token->text};
+	const char *const row[INSERT_PARAMETERS] = {database->token->session_id,
+												channel,
+												seq,
+												utterance->speaker,
+												start_ms,
+												end_ms,
+												utterance->text};
+	const Statement statements[] = {{.sql = SQL_BEGIN},
+									{.sql = SQL_TOKEN, .count = 1, .values = token},
+									{.sql = SQL_INSERT, .count = INSERT_PARAMETERS, .values = row},
+									{.sql = SQL_COMMIT}};
+	Answer answer;
+
+	snprintf(channel, sizeof(channel), "%d", utterance->channel);
+	snprintf(seq, sizeof(seq), "%" PRId64, utterance->seq);
+	snprintf(start_ms, sizeof(start_ms), "%" PRId64, utterance->start_ms);
+	snprintf(end_ms, sizeof(end_ms), "%" PRId64, utterance->end_ms);
+	answer = RunTransaction(database, statements, 4);
+	*unknown = answer.lost;
+	if (answer.failed)
+		return OutcomeOfState(answer.state);
+	if (answer.lost)
+		return OUTCOME_RETRY;
+	if (strcmp(answer.rows, "1") == 0 || retried)
+		return OUTCOME_STORED;
+	snprintf(database->problem, sizeof(database->problem),
+			 "number %s of channel %s is taken in this session, so the segment was not stored; "
+			 "leave out --first-seq or give a higher one",
+			 seq, channel);
+	return OUTCOME_TAKEN;
+}
+
+void
+DatabaseClose(Database *database)
+{
+	if (database->connection != NULL)
+		PQfinish(database->connection);
+	database->connection = NULL;
+}

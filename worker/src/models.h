@@ -1,0 +1,31 @@
+/*
+ * models.h
+ *	  Which models the engine loads: a small JSON file.
+ */
+#ifndef CAUCE_MODELS_H
+#define CAUCE_MODELS_H
+
+#include <stdbool.h>
+
+#include "sherpa.h"
+
+#define MODELS_STRINGS_MAX 16
+
+typedef struct Models
+{
+	SherpaOfflineRecognizerConfig recognizer;
+	SherpaVadConfig vad;
+	char *strings[MODELS_STRINGS_MAX]; /* what the pointers above point to */
+	int string_count;
+} Models;
+
+/*
+ * ModelsRead reads the model configuration at path; NULL means engine/models.json beside the
+ * program. Relative file names in it start from its own directory, and every model file it names
+ * has to be readable. README.md lists the keys. Returns false, with a report, if it is wrong.
+ */
+extern bool ModelsRead(Models *models, const char *path);
+
+extern void ModelsFree(Models *models);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * segmenter.h
+ *	  Cuts one channel's audio into segments of speech (endpointing).
+ *
+ * States:	SILENCE --voice--> SPEECH --no voice--> PAUSE --voice--> SPEECH
+ *			PAUSE --long enough--> a segment is cut --> SILENCE
+ *			SPEECH, PAUSE --segment too long--> cut at the quietest place --> SPEECH
+ *
+ * The segmenter owns the audio: a straight buffer in locked memory, in which a segment is one
+ * run of samples. A segment is cut from that buffer with some audio before and after the voice,
+ * since voice detection is late to hear the first sound of a word and early to lose the last.
+ * What is neither in a segment nor may still be before one is wiped.
+ */
+#ifndef CAUCE_SEGMENTER_H
+#define CAUCE_SEGMENTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SEGMENTER_FRAME ((size_t) 512) /* samples that voice is judged in: 32 ms */
+
+typedef enum SegmenterState
+{
+	SEGMENTER_SILENCE,
+	SEGMENTER_SPEECH,
+	SEGMENTER_PAUSE
+} SegmenterState;
+
+/* Positions are in samples from the start of the stream, unless they are called an offset. */
+typedef struct Segmenter
+{
+	SegmenterState state;
+	float *audio;
+	size_t capacity;
+	size_t length; /* samples in the buffer */
+	size_t judged; /* offset up to which frames have been judged */
+	int64_t base; /* position of the buffer's first sample */
+	int64_t start; /* where the segment is cut, before its voice */
+	int64_t voice_start; /* where its voice begins */
+	int64_t voice_end; /* where its voice was last heard */
+	int voiced; /* frames with voice in it */
+	bool continued; /* it follows a segment that was cut for its length */
+} Segmenter;
+
+/* Segment is a view: its samples are the segmenter's and valid until SegmenterRelease. */
+typedef struct Segment
+{
+	const float *samples;
+	size_t length;
+	int64_t start_ms; /* of the voice, from the start of the stream */
+	int64_t end_ms;
+} Segment;
+
+/* SegmenterCapacity tells how many samples the buffer that SegmenterInit takes must hold. */
+extern size_t SegmenterCapacity(void);
+
+extern void SegmenterInit(Segmenter *segmenter, float *audio);
+
+/*
+ * SegmenterTail gives the place where the next samples are to be written and how many fit;
+ * SegmenterExtend says how many were written.
+ */
+extern float *SegmenterTail(Segmenter *segmenter, size_t *room);
+extern void SegmenterExtend(Segmenter *segmenter, size_t length);
+
+/* SegmenterFrame gives the next SEGMENTER_FRAME samples to judge, or NULL if they are not there. */
+extern const float *SegmenterFrame(const Segmenter *segmenter);
+
+/*
+ * SegmenterJudge takes whether the frame that SegmenterFrame gave has voice. Returns true if
+ * that ends a segment, which must then be released.
+ */
+extern bool SegmenterJudge(Segmenter *segmenter, bool voice, Segment *segment);
+
+/* SegmenterFinish ends the stream: returns true if that ends a last segment. */
+extern bool SegmenterFinish(Segmenter *segmenter, Segment *segment);
+
+/* SegmenterRelease wipes the audio of the segment that was given out. */
+extern void SegmenterRelease(Segmenter *segmenter);
+
+#endif

@@ -1,0 +1,164 @@
+/*
+ * sherpa.h
+ *	  The part of sherpa-onnx's C interface that the worker calls, version 1.13.4.
+ *
+ * The package that brings the library has no header. These declarations state the layout of
+ * that version's structures on x86-64, checked at compile time below; SherpaOnnxGetVersionStr()
+ * is compared at start, so that another version's layout is never guessed at. Every structure
+ * is to be zeroed before use: zero and NULL mean the engine's default.
+ */
+#ifndef CAUCE_SHERPA_H
+#define CAUCE_SHERPA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHERPA_VERSION "1.13.4"
+
+typedef struct SherpaFeature
+{
+	int32_t sample_rate;
+	int32_t feature_dim;
+} SherpaFeature;
+
+typedef struct SherpaTransducer
+{
+	const char *encoder;
+	const char *decoder;
+	const char *joiner;
+} SherpaTransducer;
+
+typedef struct SherpaWhisper
+{
+	const char *encoder;
+	const char *decoder;
+	const char *language;
+	const char *task;
+	int32_t tail_paddings;
+	int32_t enable_token_timestamps;
+	int32_t enable_segment_timestamps;
+} SherpaWhisper;
+
+typedef struct SherpaSenseVoice
+{
+	const char *model;
+	const char *language;
+	int32_t use_itn;
+} SherpaSenseVoice;
+
+typedef struct SherpaMoonshine
+{
+	const char *preprocessor;
+	const char *encoder;
+	const char *uncached_decoder;
+	const char *cached_decoder;
+	const char *merged_decoder;
+} SherpaMoonshine;
+
+/* Families that no setting of ours selects are kept as room of their size, to stay NULL. */
+typedef struct SherpaOfflineModel
+{
+	SherpaTransducer transducer;
+	const char *paraformer;
+	const char *nemo_ctc;
+	SherpaWhisper whisper;
+	const char *tdnn;
+	const char *tokens;
+	int32_t num_threads;
+	int32_t debug;
+	const char *provider;
+	const char *model_type;
+	const char *modeling_unit;
+	const char *bpe_vocab;
+	const char *telespeech_ctc;
+	SherpaSenseVoice sense_voice;
+	SherpaMoonshine moonshine;
+	const char *fire_red_asr[2];
+	const char *dolphin;
+	const char *zipformer_ctc;
+	char other_families[256];
+} SherpaOfflineModel;
+
+typedef struct SherpaOfflineRecognizerConfig
+{
+	SherpaFeature feature;
+	SherpaOfflineModel model;
+	const char *lm;
+	float lm_scale;
+	const char *decoding_method;
+	int32_t max_active_paths;
+	const char *hotwords_file;
+	float hotwords_score;
+	const char *rule_fsts;
+	const char *rule_fars;
+	float blank_penalty;
+	const char *homophone_replacer[3];
+} SherpaOfflineRecognizerConfig;
+
+/* The result starts with the text; what follows it is of no use here and never touched. */
+typedef struct SherpaOfflineResult
+{
+	const char *text;
+} SherpaOfflineResult;
+
+/* Durations in seconds, window in samples. */
+typedef struct SherpaVad
+{
+	const char *model;
+	float threshold;
+	float min_silence_duration;
+	float min_speech_duration;
+	int32_t window_size;
+	float max_speech_duration;
+} SherpaVad;
+
+typedef struct SherpaVadConfig
+{
+	SherpaVad silero;
+	int32_t sample_rate;
+	int32_t num_threads;
+	const char *provider;
+	int32_t debug;
+	SherpaVad ten;
+} SherpaVadConfig;
+
+_Static_assert(sizeof(SherpaOfflineModel) == 504, "layout of 1.13.4");
+_Static_assert(sizeof(SherpaOfflineRecognizerConfig) == 608, "layout of 1.13.4");
+_Static_assert(sizeof(SherpaVadConfig) == 88, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, tokens) == 96, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, moonshine) == 176, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, zipformer_ctc) == 240, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineRecognizerConfig, decoding_method) == 528, "layout of 1.13.4");
+
+typedef struct SherpaOnnxOfflineRecognizer SherpaOnnxOfflineRecognizer;
+typedef struct SherpaOnnxOfflineStream SherpaOnnxOfflineStream;
+typedef struct SherpaOnnxVoiceActivityDetector SherpaOnnxVoiceActivityDetector;
+
+extern const char *SherpaOnnxGetVersionStr(void);
+
+extern const SherpaOnnxOfflineRecognizer *
+SherpaOnnxCreateOfflineRecognizer(const SherpaOfflineRecognizerConfig *config);
+extern void SherpaOnnxDestroyOfflineRecognizer(const SherpaOnnxOfflineRecognizer *recognizer);
+extern const SherpaOnnxOfflineStream *
+SherpaOnnxCreateOfflineStream(const SherpaOnnxOfflineRecognizer *recognizer);
+extern void SherpaOnnxDestroyOfflineStream(const SherpaOnnxOfflineStream *stream);
+extern void SherpaOnnxAcceptWaveformOffline(const SherpaOnnxOfflineStream *stream,
+											int32_t sample_rate, const float *samples, int32_t n);
+extern void SherpaOnnxDecodeOfflineStream(const SherpaOnnxOfflineRecognizer *recognizer,
+										  const SherpaOnnxOfflineStream *stream);
+extern const SherpaOfflineResult *
+SherpaOnnxGetOfflineStreamResult(const SherpaOnnxOfflineStream *stream);
+extern void SherpaOnnxDestroyOfflineRecognizerResult(const SherpaOfflineResult *result);
+
+extern const SherpaOnnxVoiceActivityDetector *
+SherpaOnnxCreateVoiceActivityDetector(const SherpaVadConfig *config, float buffer_seconds);
+extern void SherpaOnnxDestroyVoiceActivityDetector(const SherpaOnnxVoiceActivityDetector *detector);
+extern void
+SherpaOnnxVoiceActivityDetectorAcceptWaveform(const SherpaOnnxVoiceActivityDetector *detector,
+											  const float *samples, int32_t n);
+extern int32_t
+SherpaOnnxVoiceActivityDetectorDetected(const SherpaOnnxVoiceActivityDetector *detector);
+extern void SherpaOnnxVoiceActivityDetectorClear(const SherpaOnnxVoiceActivityDetector *detector);
+extern void SherpaOnnxVoiceActivityDetectorReset(const SherpaOnnxVoiceActivityDetector *detector);
+
+#endif

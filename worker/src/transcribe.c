@@ -1,0 +1,388 @@
+/*
+ * transcribe.c
+ *	  Ties the parts together: starts them in the order that the promises need, reads, ends.
+ *
+ * The order: the child that writes a log file (it must know nothing), locked memory, the token,
+ * the models (files that have to be readable), the database, the limits, and then the audio.
+ */
+#include "transcribe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "relay.h"
+#include "report.h"
+#include "sandbox.h"
+#include "signals.h"
+#include "stream.h"
+#include "transcript.h"
+
+#define READ_SIZE ((size_t) 32768) /* bytes read at a time */
+#define CONNINFO_MAX ((size_t) 8192)
+
+/* A statement may be under way when the sink is abandoned: it gets this long to come back. */
+#define ABANDON_GRACE_MS 3000
+
+/* Everything that has to be undone at the end. */
+typedef struct Transcription
+{
+	Options *options;
+	Arena secrets; /* the token, the connection string and the bytes just read */
+	Token token;
+	char *conninfo;
+	unsigned char *buffer;
+	int input;
+	bool print;
+	Models models;
+	Recognizer recognizer;
+	Vad vads[PCM_CHANNELS_MAX];
+	bool sink_started;
+	Sink sink;
+	Stream stream;
+	double busy_s; /* processor time spent on audio */
+} Transcription;
+
+/* The one that the engine's guard finds. */
+static Transcription transcription;
+
+/* OpenInput opens the file to read, if it is not standard input. */
+static bool
+OpenInput(Transcription *t)
+{
+	const char *name = t->options->input;
+	struct stat status;
+
+	t->input = STDIN_FILENO;
+	if (name == NULL && isatty(STDIN_FILENO))
+	{
+		Report("audio is read from standard input, which is a terminal; name a file or pipe "
+			   "audio in");
+		return false;
+	}
+	if (name == NULL)
+		return true;
+	t->input = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (t->input < 0)
+	{
+		Report("cannot open %s: %s", name, strerror(errno));
+		return false;
+	}
+	if (fstat(t->input, &status) == 0 && S_ISDIR(status.st_mode))
+	{
+		Report("%s is a directory; name one audio file", name);
+		return false;
+	}
+	return true;
+}
+
+/* HideConninfo takes the connection string out of the list of processes into locked memory. */
+static bool
+HideConninfo(Transcription *t)
+{
+	char *dsn = t->options->dsn;
+	size_t length = strlen(dsn);
+
+	if (length >= CONNINFO_MAX || (t->conninfo = ArenaTake(&t->secrets, CONNINFO_MAX)) == NULL)
+	{
+		Report("the --dsn is too long");
+		return false;
+	}
+	memcpy(t->conninfo, dsn, length + 1);
+	explicit_bzero(dsn, length);
+	t->options->dsn = NULL;
+	if (DatabaseCheckConninfo(t->conninfo))
+		return true;
+	Report("the --dsn is not a connection string or URI that libpq understands");
+	return false;
+}
+
+/* Prepare does what can go wrong by the way the worker was called. */
+static ExitCode
+Prepare(Transcription *t)
+{
+	if (!RelayStart())
+		return EXIT_INTERNAL;
+	if (!TranscriptCheckOutput(t->options->print, &t->print))
+		return EXIT_USAGE;
+	if (!ArenaCreate(&t->secrets, TokenRoom() + ArenaRoom(CONNINFO_MAX) + ArenaRoom(READ_SIZE)))
+		return EXIT_INTERNAL;
+	if (!HideConninfo(t) || !TokenRead(&t->token, t->options->token_file, &t->secrets))
+		return EXIT_USAGE;
+	if ((t->buffer = ArenaTake(&t->secrets, READ_SIZE)) == NULL)
+		return EXIT_INTERNAL;
+	return OpenInput(t) ? EXIT_STORED : EXIT_USAGE;
+}
+
+/*
+ * LoadModels loads the recognizer and a voice detector a channel. How many channels a WAV stream
+ * has is not known before it starts: it has at least one, and gets its others then.
+ */
+static ExitCode
+LoadModels(Transcription *t)
+{
+	int channels = t->options->format.channels;
+	int i;
+
+	if (!EngineCheckVersion() || !ModelsRead(&t->models, t->options->models) ||
+		!RecognizerCreate(&t->recognizer, &t->models.recognizer))
+		return EXIT_ENGINE;
+	for (i = 0; i < channels; i++)
+	{
+		if (!VadCreate(&t->vads[i], &t->models.vad))
+			return EXIT_ENGINE;
+	}
+	return EXIT_STORED;
+}
+
+/*
+ * AwaitSink waits until the sink has ended or, if it has not been that before, is ready. signals is
+ * how many signals make it abandon the sink. Returns false if the sink did not even end then.
+ */
+static bool
+AwaitSink(Sink *sink, bool ready_will_do, int signals)
+{
+	struct pollfd wait[] = {{.fd = sink->event, .events = POLLIN},
+							{.fd = SignalsDescriptor(), .events = POLLIN}};
+	bool abandoned = false;
+
+	for (;;)
+	{
+		SinkState state = SinkGetState(sink);
+		uint64_t count;
+		int woken;
+
+		if (SinkHasEnded(state) || (ready_will_do && state == SINK_READY))
+			return true;
+		if (!abandoned && SignalsCount() >= signals)
+		{
+			SinkAbandon(sink);
+			abandoned = true;
+		}
+		woken = poll(wait, 2, abandoned ? ABANDON_GRACE_MS : -1);
+		if (woken == 0)
+			return false;
+		if (woken > 0 && (wait[0].revents & POLLIN) != 0 &&
+			read(sink->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			return false;
+		if (woken > 0 && (wait[1].revents & POLLIN) != 0)
+			SignalsClear();
+	}
+}
+
+/* ReportEnd says why the sink ended, unless all is well, and how to exit. */
+static ExitCode
+ReportEnd(Transcription *t)
+{
+	SinkState state = SinkGetState(&t->sink);
+	long lost = StreamRecognised(&t->stream) - atomic_load(&t->sink.stored);
+
+	if (state == SINK_DONE && lost == 0)
+		return EXIT_STORED;
+	if (state == SINK_REFUSED)
+		Report("the database refused: %s; segments recognised but not stored: %ld",
+			   t->sink.database.problem, lost);
+	else if (state == SINK_GAVE_UP)
+		Report("the database did not answer for %d s: %s; segments recognised but not stored: %ld",
+			   t->options->give_up_s, t->sink.database.problem, lost);
+	else
+		Report("told to leave before the database had answered; segments recognised but not "
+			   "stored: %ld",
+			   lost);
+	return state == SINK_REFUSED ? EXIT_REFUSED : EXIT_UNREACHABLE;
+}
+
+/* Connect starts the sink and waits until the database has accepted the token. */
+static ExitCode
+Connect(Transcription *t)
+{
+	if (!SinkStart(&t->sink, t->conninfo, &t->token, t->options->give_up_s, t->print))
+		return EXIT_INTERNAL;
+	t->sink_started = true;
+	AwaitSink(&t->sink, true, 1);
+	return SinkGetState(&t->sink) == SINK_READY ? EXIT_STORED : ReportEnd(t);
+}
+
+/*
+ * FirstSeq numbers a stream's segments from the microseconds since 1970 on. A segment takes far
+ * longer than a microsecond, so that the next stream into the same session starts behind the
+ * last number of this one, without reading what is there, which a stream token may not.
+ */
+static int64_t
+FirstSeq(const Options *options)
+{
+	struct timespec now;
+
+	if (options->first_seq != FIRST_SEQ_UNSET)
+		return options->first_seq;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static double
+ProcessorSeconds(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (double) used.tv_sec + (double) used.tv_nsec / 1e9;
+}
+
+/* AwaitInput waits for bytes; returns false if a signal or the end of the sink came first. */
+static bool
+AwaitInput(Transcription *t)
+{
+	struct pollfd wait[] = {{.fd = t->input, .events = POLLIN},
+							{.fd = SignalsDescriptor(), .events = POLLIN},
+							{.fd = t->sink.event, .events = POLLIN}};
+	uint64_t count;
+
+	for (;;)
+	{
+		if (SignalsCount() > 0 || SinkHasEnded(SinkGetState(&t->sink)))
+			return false;
+		if (poll(wait, 3, -1) < 0)
+			continue;
+		if (wait[0].revents != 0)
+			return SignalsCount() == 0;
+		if ((wait[2].revents & POLLIN) != 0 && read(t->sink.event, &count, sizeof(count)) < 0)
+			continue;
+	}
+}
+
+/* ReadStream reads until the stream ends or may not go on. */
+static ExitCode
+ReadStream(Transcription *t)
+{
+	ExitCode code = EXIT_STORED;
+
+	while (AwaitInput(t))
+	{
+		ssize_t got = read(t->input, t->buffer, READ_SIZE);
+		bool goes_on;
+
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got < 0)
+		{
+			Report("cannot read the stream any further: %s", strerror(errno));
+			code = EXIT_BAD_AUDIO;
+		}
+		if (got <= 0)
+			break;
+		goes_on = StreamFeed(&t->stream, t->buffer, (size_t) got);
+		ArenaWipe(t->buffer, (size_t) got);
+		if (!goes_on)
+			break;
+	}
+	StreamFinish(&t->stream);
+	if (t->stream.problem != NULL && SignalsCount() == 0)
+		Report("the stream %s", t->stream.problem);
+	return t->stream.failure == EXIT_STORED || SignalsCount() > 0 ? code : t->stream.failure;
+}
+
+/* Drain waits until all that was recognised is stored, and says how it went. */
+static ExitCode
+Drain(Transcription *t, ExitCode code)
+{
+	ExitCode sink_code;
+
+	SinkFinish(&t->sink);
+	if (!AwaitSink(&t->sink, false, 2))
+	{
+		ReportEnd(t);
+		ArenaDestroy(&t->stream.arena);
+		ArenaDestroy(&t->secrets);
+		RelayFinish();
+		_exit(EXIT_UNREACHABLE);
+	}
+	sink_code = ReportEnd(t);
+	if (StreamSeconds(&t->stream) > 0)
+		Report("segments stored: %ld, audio: %.1f s, channels: %d, real-time factor: %.3f",
+			   atomic_load(&t->sink.stored), StreamSeconds(&t->stream),
+			   t->stream.pcm.format.channels, t->busy_s / StreamSeconds(&t->stream));
+	return sink_code == EXIT_STORED ? code : sink_code;
+}
+
+/* Listen reads and drains: the part of the work in which there is audio. */
+static ExitCode
+Listen(Transcription *t)
+{
+	ChannelSetup setup = {.first_seq = FirstSeq(t->options),
+						  .models = &t->models,
+						  .vads = t->vads,
+						  .recognizer = &t->recognizer,
+						  .sink = &t->sink};
+	double start = ProcessorSeconds();
+	ExitCode code;
+
+	if (StreamInit(&t->stream, t->options, &setup))
+		code = ReadStream(t);
+	else
+		code = t->stream.failure;
+	t->busy_s = ProcessorSeconds() - start;
+	return Drain(t, code);
+}
+
+/* Undo gives everything back, and wipes what was said. */
+static void
+Undo(Transcription *t)
+{
+	int i;
+
+	if (t->sink_started)
+	{
+		SinkAbandon(&t->sink);
+		SinkDestroy(&t->sink);
+	}
+	StreamWipe(&t->stream);
+	for (i = 0; i < PCM_CHANNELS_MAX; i++)
+		VadDestroy(&t->vads[i]);
+	RecognizerDestroy(&t->recognizer);
+	ModelsFree(&t->models);
+	ArenaDestroy(&t->secrets);
+	if (t->input > STDIN_FILENO)
+		close(t->input);
+	RelayFinish();
+}
+
+/* OnEngineDeath stores what was recognised before the engine ended the process. */
+static void
+OnEngineDeath(void)
+{
+	Transcription *t = &transcription;
+
+	Report("the engine ended on an error of its own; check the models, see --models");
+	if (t->sink_started)
+		Drain(t, EXIT_ENGINE);
+	ArenaDestroy(&t->stream.arena);
+	ArenaDestroy(&t->secrets);
+	RelayFinish();
+	_exit(EXIT_ENGINE);
+}
+
+ExitCode
+Transcribe(Options *options)
+{
+	Transcription *t = &transcription;
+	ExitCode code;
+
+	t->options = options;
+	t->input = -1;
+	EngineGuard(OnEngineDeath);
+	code = SignalsInstall() ? Prepare(t) : EXIT_INTERNAL;
+	if (code == EXIT_STORED)
+		code = LoadModels(t);
+	if (code == EXIT_STORED)
+		code = Connect(t);
+	if (code == EXIT_STORED)
+		code = SandboxEnter() ? Listen(t) : EXIT_INTERNAL;
+	Undo(t);
+	return code;
+}

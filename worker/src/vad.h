@@ -1,0 +1,31 @@
+/*
+ * vad.h
+ *	  Voice activity detection (Silero), one detector a channel.
+ */
+#ifndef CAUCE_VAD_H
+#define CAUCE_VAD_H
+
+#include <stdbool.h>
+
+#include "sherpa.h"
+
+typedef struct Vad
+{
+	const SherpaOnnxVoiceActivityDetector *detector;
+	int frames; /* since the detector was last reset */
+	int voiced; /* frames in a row */
+	int held; /* frames that are still to be called voice after a reset in speech */
+} Vad;
+
+/* VadCreate loads the model. Returns false, with a report, if the engine does not take it. */
+extern bool VadCreate(Vad *vad, const SherpaVadConfig *config);
+
+/*
+ * VadJudge takes the next SEGMENTER_FRAME samples and tells whether there is voice. The verdict
+ * for a frame is late by one frame.
+ */
+extern bool VadJudge(Vad *vad, const float *frame);
+
+extern void VadDestroy(Vad *vad);
+
+#endif
