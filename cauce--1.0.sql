@@ -342,9 +342,6 @@ CREATE FUNCTION cauce.seal_row() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_seal_row' LANGUAGE C;
 COMMENT ON FUNCTION cauce.seal_row() IS
 	'BEFORE INSERT OR UPDATE row trigger: seals every encrypted column under the row''s key, bound to table, primary key and column; argument: the column that names the session';
-CREATE FUNCTION cauce.keep_account() RETURNS trigger
-	AS 'MODULE_PATHNAME', 'cauce_keep_account' LANGUAGE C;
-COMMENT ON FUNCTION cauce.keep_account() IS 'trigger: makes the account''s key';
 CREATE FUNCTION cauce.keep_session() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_keep_session' LANGUAGE C;
 COMMENT ON FUNCTION cauce.keep_session() IS 'trigger: keeps organization, retain_until, ended_at and the session''s key';
@@ -367,9 +364,7 @@ CREATE FUNCTION cauce.append_only() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_append_only' LANGUAGE C;
 COMMENT ON FUNCTION cauce.append_only() IS 'trigger: raises 42501 on UPDATE, DELETE and TRUNCATE';
 
-CREATE TRIGGER cauce_1_keep BEFORE INSERT ON cauce.account
-	FOR EACH ROW EXECUTE FUNCTION cauce.keep_account();
-CREATE TRIGGER cauce_2_seal BEFORE INSERT OR UPDATE ON cauce.account
+CREATE TRIGGER cauce_seal BEFORE INSERT OR UPDATE ON cauce.account
 	FOR EACH ROW EXECUTE FUNCTION cauce.seal_row();
 CREATE TRIGGER cauce_1_keep BEFORE INSERT OR UPDATE ON cauce.session
 	FOR EACH ROW EXECUTE FUNCTION cauce.keep_session();
@@ -395,6 +390,26 @@ CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.report
 CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.transcript_segment
 	REFERENCING OLD TABLE AS erased
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.certify_rows('transcript', 'segments');
+CREATE FUNCTION cauce.hold_rows() RETURNS trigger LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT 1 FROM erased e JOIN cauce.session s ON s.account_id = e.account_id AND s.id = e.session_id
+			   WHERE s.legal_hold) THEN
+		RAISE EXCEPTION 'the session is under legal hold'
+			USING ERRCODE = '55006', DETAIL = 'Nothing of it can be erased.', HINT = 'Ask for the hold to be released.';
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION cauce.hold_rows() IS 'trigger: raises 55006 when content of a session under legal hold is deleted';
+CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.transcript_segment
+	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.report
+	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.alert
+	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+
 CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
 CREATE TRIGGER cauce_moved AFTER UPDATE ON cauce.data_key
@@ -486,7 +501,7 @@ AS $$
 DECLARE
 	wanted CONSTANT uuid := organization_id;
 BEGIN
-	IF cauce.admin_organization_id() IS DISTINCT FROM wanted THEN
+	IF wanted IS NULL OR cauce.admin_organization_id() IS DISTINCT FROM wanted THEN
 		RAISE EXCEPTION 'permission denied for this organization'
 			USING ERRCODE = '42501', HINT = 'Only an admin of the organization chooses its retention.';
 	END IF;

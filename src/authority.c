@@ -136,6 +136,25 @@ AuthorityOver(const DataKey *key)
 	return AUTHORITY_NOT_YOURS;
 }
 
+/* AuthorityRefuseSession raises. */
+void
+AuthorityRefuseSession(void)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for this session"),
+		 errdetail("The token in force does not reach it."),
+		 errhint("Use a token of the account that the session belongs to; a stream token reaches "
+				 "one live session only.")));
+}
+
+/* AuthorityIsLoading tells a superuser without identity. */
+bool
+AuthorityIsLoading(void)
+{
+	return !custody && !TokenInForce() && superuser_arg(GetOuterUserId());
+}
+
 /* AuthorityToWrite lets a row be written, or raises. */
 void
 AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session)
@@ -152,10 +171,5 @@ AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session)
 	if (SameUuid(&who->account, account) &&
 		(who->scope == SCOPE_APP || (session != NULL && SameUuid(&who->session, session))))
 		return;
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for this session"),
-		 errdetail("The token in force does not reach it."),
-		 errhint("Use a token of the account that the session belongs to; a stream token reaches "
-				 "one session only.")));
+	AuthorityRefuseSession();
 }

@@ -36,6 +36,15 @@ extern bool AuthorityAnyone(void);
  */
 extern void AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session);
 
+/* AuthorityRefuseSession raises 42501: the token in force does not reach the session, or it is not there. */
+extern void AuthorityRefuseSession(void);
+
+/*
+ * AuthorityIsLoading tells a superuser without identity: whoever restores a dump
+ * brings rows as they were, with sealed values and keys of their own.
+ */
+extern bool AuthorityIsLoading(void);
+
 /*
  * Custody lets cauce itself open one session's values while it archives or
  * restores them. It ends with CustodyEnd or with the (sub)transaction's abort.

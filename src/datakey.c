@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -520,16 +521,6 @@ AccountKey(CurrentKey *memo, const pg_uuid_t *account)
 	return Remember(memo, account, &InboxAccount, key);
 }
 
-/* DataKeyForAccount finds the current key of an account. */
-const DataKey *
-DataKeyForAccount(const pg_uuid_t *account)
-{
-	static CurrentKey memo;
-
-	DataKeyCheckKeyring();
-	return AccountKey(&memo, account);
-}
-
 /* InsertRow stores a wrapped key; false when its owner has one already, which stays. */
 static bool
 InsertRow(const KeyRow *row)
@@ -605,6 +596,30 @@ DataKeyInbox(void)
 		key = AccountKey(&memo, &InboxAccount);
 		if (key == NULL)
 			WrongKeyring();
+	}
+	return key;
+}
+
+/* CanWrite tells whether this transaction may write at all. */
+static bool
+CanWrite(void)
+{
+	return !XactReadOnly && !RecoveryInProgress() && !IsInParallelMode();
+}
+
+/* DataKeyForAccount finds the current key of an account, or makes it. */
+const DataKey *
+DataKeyForAccount(const pg_uuid_t *account)
+{
+	static CurrentKey memo;
+	const DataKey *key;
+
+	DataKeyCheckKeyring();
+	key = AccountKey(&memo, account);
+	if (key == NULL && CanWrite())
+	{
+		(void) DataKeyCreate(account, NULL, NULL, 0);
+		key = AccountKey(&memo, account);
 	}
 	return key;
 }

@@ -45,7 +45,7 @@ extern void DataKeyExtendKeyring(void);
 /* DataKeyForSession is the current key of a session; NULL when there is none. */
 extern const DataKey *DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session);
 
-/* DataKeyForAccount is the current key of an account; NULL when there is none. */
+/* DataKeyForAccount is the current key of an account, made at its first use; NULL where nothing can be written. */
 extern const DataKey *DataKeyForAccount(const pg_uuid_t *account);
 
 /* DataKeyIsInbox tells whether a key is the database's inbox key. */

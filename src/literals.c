@@ -61,8 +61,8 @@ NoticeLiterals(ParseState *state, Query *query, JumbleState *jumble)
 
 	if (next_hook != NULL)
 		next_hook(state, query, jumble);
-	if (subject == NULL || strcmp(parsed_for, subject) == 0)
-		return;
+	if (subject == NULL || query->commandType == CMD_UTILITY || strcmp(parsed_for, subject) == 0)
+		return; /* what a utility statement holds is parsed by itself */
 	type = SealedType();
 	if (OidIsValid(type) && HasLiteral((Node *) query, &type))
 		strlcpy(parsed_for, subject, sizeof(parsed_for));

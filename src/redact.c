@@ -99,19 +99,17 @@ DurationOf(const ErrorData *error)
 void
 LogLine(int sqlerrcode, const char *line)
 {
-	ErrorContextCallback *stack = error_context_stack;
-
-	error_context_stack = NULL; /* callbacks would add QUERY, CONTEXT and a position */
 	redacting = true;
 	PG_TRY();
 	{
+		/* callbacks would add QUERY, CONTEXT and a position; PG_TRY brings them back */
+		error_context_stack = NULL;
 		ereport(LOG_SERVER_ONLY, (errcode(sqlerrcode), errmsg_internal("%s", line),
 								  errhidestmt(true), errhidecontext(true)));
 	}
 	PG_FINALLY();
 	{
 		redacting = false;
-		error_context_stack = stack;
 	}
 	PG_END_TRY();
 }

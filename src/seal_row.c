@@ -29,6 +29,7 @@
 #include "identity.h"
 #include "sealed.h"
 #include "secret.h"
+#include "session.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_seal_row);
@@ -152,6 +153,27 @@ RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 	}
 }
 
+/* KeyFor finds the key of the row's account or session; one that was never needed before is made. */
+static const DataKey *
+KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	const DataKey *key;
+
+	if (shape->session == 0)
+		return DataKeyForAccount(account);
+	key = DataKeyForSession(account, session);
+	if (key == NULL && SessionMakeKey(account, session))
+		key = DataKeyForSession(account, session);
+	if (key == NULL)
+	{
+		const Identity *who = CurrentIdentity();
+
+		if (who != NULL && who->scope == SCOPE_STREAM)
+			AuthorityRefuseSession();
+	}
+	return key;
+}
+
 /* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
 static Datum
 Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
@@ -164,7 +186,9 @@ Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *
 	Size size = 0;
 
 	SealedCheckForm(sealed, SEALED_TEXT);
-	key = shape->session != 0 ? DataKeyForSession(account, session) : DataKeyForAccount(account);
+	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
+		return value; /* a dump's row, whose key may come after it */
+	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
 	if (SealedOpenToReseal(sealed, SEALED_TEXT, &bytes, &size) != OPEN_OK)

@@ -267,6 +267,18 @@ SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation, con
 		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
 }
 
+/* SealedIsInput reads the flag. */
+bool
+SealedIsInput(const Sealed *sealed)
+{
+	SealedHeader header;
+
+	if (VARSIZE_ANY_EXHDR(sealed) < SEALED_MIN_BYTES)
+		DamagedValue("It is too short.");
+	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
+	return (header.flags & SEALED_AT_INPUT) != 0;
+}
+
 /* SealedIsBoundTo compares the binding alone. */
 bool
 SealedIsBoundTo(const Sealed *sealed, const uint8 *binding)

@@ -78,6 +78,9 @@ extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char
 extern bool SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation,
 						  const uint8 *binding);
 
+/* SealedIsInput tells whether a value was sealed at input and lies in no row yet. */
+extern bool SealedIsInput(const Sealed *sealed);
+
 /* SealedIsBoundTo tells whether a value has the given binding, whatever its key. */
 extern bool SealedIsBoundTo(const Sealed *sealed, const uint8 *binding);
 

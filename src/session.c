@@ -17,6 +17,7 @@
 #include "authority.h"
 #include "datakey.h"
 #include "identity.h"
+#include "sealed.h"
 #include "session.h"
 #include "spi.h"
 
@@ -211,6 +212,37 @@ RequireReturning(const SessionRow *session)
 						errhint("Leave the id out: a new session gets one of its own.")));
 }
 
+/* HasInput tells whether a sealed column of the row holds what was just handed in. */
+static bool
+HasInput(Relation relation, HeapTuple row)
+{
+	static const char *const columns[] = {"title", "client"};
+
+	for (Size i = 0; i < lengthof(columns); i++)
+	{
+		bool isnull;
+		Datum value = Column(relation, row, columns[i], &isnull);
+
+		if (!isnull && SealedIsInput((Sealed *) PG_DETOAST_DATUM_PACKED(value)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * KeepLoaded lets a row of a dump in as it was; its key comes with the dump, or is
+ * made when it is first needed.
+ */
+static HeapTuple
+KeepLoaded(Relation relation, HeapTuple row, SessionRow *session)
+{
+	if (session->has_until)
+		return row;
+	ChooseRetention(session, false);
+	return SetColumn(relation, row, "retain_until", TimestampTzGetDatum(EndOfRetention(session)),
+					 false);
+}
+
 /* KeepInsert completes a new session and makes its key; a restored one finds its key again. */
 static HeapTuple
 KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
@@ -286,10 +318,46 @@ cauce_keep_session(PG_FUNCTION_ARGS)
 	AuthorityToWrite(&session.account, NULL);
 	RequireSaneStart(session.started_at);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		row = KeepInsert(relation, row, &session);
+		row = AuthorityIsLoading() && !HasInput(relation, row)
+				  ? KeepLoaded(relation, row, &session)
+				  : KeepInsert(relation, row, &session);
 	else if (ReadSession(relation, trigger->tg_trigtuple, &old))
 		row = KeepUpdate(relation, row, &old, &session);
 	return PointerGetDatum(KeepEnd(relation, row, &session));
+}
+
+/* SessionMakeKey makes a key for the rest of the session's retention. */
+bool
+SessionMakeKey(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	TimestampTz until = 0;
+	pg_uuid_t organization;
+	bool no_organization = true;
+	SpiScope scope;
+	bool found;
+
+	SpiEnter(&scope, true);
+	found = SpiRun(&plan,
+				   "SELECT retain_until, organization_id FROM cauce.session"
+				   " WHERE account_id = $1 AND id = $2",
+				   2, types, values, NULL, true) == 1;
+	if (found)
+	{
+		bool isnull;
+		Datum value;
+
+		until = DatumGetTimestampTz(SpiValue(0, 1, &isnull));
+		value = SpiValue(0, 2, &no_organization);
+		if (!no_organization)
+			organization = *DatumGetUUIDP(value);
+	}
+	SpiLeave(&scope);
+	if (found)
+		(void) DataKeyCreate(account, no_organization ? NULL : &organization, session, until);
+	return found;
 }
 
 /* SessionIsLive looks a session up. */
