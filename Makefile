@@ -16,6 +16,8 @@ REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation
 TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+PROVE_FLAGS = -I test/lib
 
 # PG_FUNCTION_ARGS and the server's callback signatures leave parameters unused.
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter

@@ -13,13 +13,16 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -49,6 +52,9 @@ static int min_tls = TLS1_3_VERSION;
 
 /* The claims of the token in force; memory of the setting's, not ours. */
 static const TokenClaims *claims = NULL;
+
+static ExecutorStart_hook_type next_start = NULL;
+static bool looking_up = false; /* our own look-up of the account is a statement, too */
 
 static Identity identity;
 static bool identity_known = false;
@@ -183,6 +189,7 @@ ShowToken(void)
 static void
 EndTransaction(XactEvent event, void *arg)
 {
+	looking_up = false;
 	ForgetIdentity();
 }
 
@@ -190,7 +197,41 @@ EndTransaction(XactEvent event, void *arg)
 static void
 EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
+	looking_up = false;
 	ForgetIdentity();
+}
+
+/* TouchesCauce tells whether a statement reads or writes a table of the extension's. */
+static bool
+TouchesCauce(const PlannedStmt *statement)
+{
+	Oid schema = get_namespace_oid("cauce", true);
+	ListCell *cell;
+
+	foreach (cell, statement->rtable)
+	{
+		const RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+		if (entry->rtekind == RTE_RELATION && OidIsValid(schema) &&
+			get_rel_namespace(entry->relid) == schema)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * StartStatement refuses a token that names nobody, or has expired, also where no
+ * policy would come to ask: one of an empty table is never evaluated.
+ */
+static void
+StartStatement(QueryDesc *query, int flags)
+{
+	if (TokenInForce() && !looking_up && TouchesCauce(query->plannedstmt))
+		(void) CurrentIdentity();
+	if (next_start != NULL)
+		next_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
 }
 
 /* IdentityInit defines the settings of identity. */
@@ -209,6 +250,8 @@ IdentityInit(void)
 							   &token, "", PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							   CheckToken, AssignToken, ShowToken);
+	next_start = ExecutorStart_hook;
+	ExecutorStart_hook = StartStatement;
 	RegisterXactCallback(EndTransaction, NULL);
 	RegisterSubXactCallback(EndSubtransaction, NULL);
 }
@@ -312,6 +355,7 @@ const Identity *
 CurrentIdentity(void)
 {
 	TimestampTz statement;
+	bool found;
 
 	if (claims == NULL)
 		return NULL;
@@ -326,7 +370,10 @@ CurrentIdentity(void)
 	identity.session = claims->session;
 	strlcpy(identity.purpose, claims->purpose, sizeof(identity.purpose));
 	strlcpy(identity.subject, claims->subject, sizeof(identity.subject));
-	if (!LookUpAccount())
+	looking_up = true;
+	found = LookUpAccount();
+	looking_up = false;
+	if (!found)
 		RefuseInForce("The token's subject has no account here.",
 					  "Create the account with cauce.create_account().");
 	identity_statement = statement;
