@@ -49,11 +49,10 @@ static bool
 LockSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 
-	return SpiRun(&plan, "SELECT 1 FROM cauce.session WHERE account_id = $1 AND id = $2 FOR UPDATE",
-				  2, types, values, NULL, false) == 1;
+	return SpiRunSession(&plan,
+						 "SELECT 1 FROM cauce.session WHERE account_id = $1 AND id = $2 FOR UPDATE",
+						 account, session, false) == 1;
 }
 
 /*
@@ -65,24 +64,23 @@ static text *
 TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	bool isnull;
 
-	SpiRun(&plan,
-		   "WITH t AS (DELETE FROM cauce.transcript_segment"
-		   "  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
-		   " SELECT json_build_object('version', 1, 'session', row_to_json(s),"
-		   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
-		   " 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
-		   " 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM a ORDER BY at_ms, id) o))::text"
-		   " FROM cauce.session s WHERE account_id = $1 AND id = $2",
-		   2, types, values, NULL, false);
+	SpiRunSession(
+		&plan,
+		"WITH t AS (DELETE FROM cauce.transcript_segment"
+		"  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
+		" SELECT json_build_object('version', 1, 'session', row_to_json(s),"
+		" 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
+		" 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
+		" 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM a ORDER BY at_ms, id) o))::text"
+		" FROM cauce.session s WHERE account_id = $1 AND id = $2",
+		account, session, false);
 	return DatumGetTextPP(SpiValue(0, 1, &isnull));
 }
 
@@ -127,29 +125,18 @@ static void
 RewrapFor(const pg_uuid_t *account, const pg_uuid_t *session, TimestampTz until)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	pg_uuid_t organization;
 	bool isnull;
 	Datum value;
 
-	SpiRun(&plan,
-		   "SELECT organization_id FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
-		   2, types, values, NULL, false);
+	SpiRunSession(
+		&plan,
+		"SELECT organization_id FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+		account, session, false);
 	value = SpiValue(0, 1, &isnull);
 	if (!isnull)
 		organization = *DatumGetUUIDP(value);
 	DataKeyRewrap(account, isnull ? NULL : &organization, session, until);
-}
-
-/* RunFor runs a statement about one session. */
-static void
-RunFor(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
-{
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
-
-	SpiRun(plan, sql, 2, types, values, NULL, false);
 }
 
 /* ArchiveSession archives. */
@@ -170,8 +157,8 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
 		RewrapFor(account, session, delete_after);
-		RunFor(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
-			   session);
+		SpiRunSession(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
+					  session, false);
 	}
 	CustodyEnd();
 	SpiLeave(&scope);
@@ -191,8 +178,6 @@ static text *
 OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	uint8 binding[SEALED_BINDING_BYTES];
 	Sealed *sealed;
 	char *utf8;
@@ -201,10 +186,10 @@ OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 	bool isnull;
 	text *bundle;
 
-	if (SpiRun(&plan,
-			   "SELECT bundle FROM cauce.archived_session WHERE account_id = $1 AND id = $2"
-			   " FOR UPDATE",
-			   2, types, values, NULL, false) == 0)
+	if (SpiRunSession(&plan,
+					  "SELECT bundle FROM cauce.archived_session WHERE account_id = $1 AND id = $2"
+					  " FOR UPDATE",
+					  account, session, false) == 0)
 		return NULL;
 	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull));
 	BundleBinding(account, session, binding);
@@ -276,16 +261,18 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 		RequireVersion(bundle);
 		InsertBundle(bundle);
 		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
-		RunFor(&extend,
-			   "UPDATE cauce.session s SET retention_days = least(3650,"
-			   " ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
-			   " + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
-			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
-			   " WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id"
-			   " AND s.retain_until <= now()",
-			   account, session);
-		RunFor(&remove, "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
-			   account, session);
+		SpiRunSession(
+			&extend,
+			"UPDATE cauce.session s SET retention_days = least(3650,"
+			" ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
+			" + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
+			" FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+			" WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id"
+			" AND s.retain_until <= now()",
+			account, session, false);
+		SpiRunSession(&remove,
+					  "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+					  account, session, false);
 	}
 	CustodyEnd();
 	SpiLeave(&scope);

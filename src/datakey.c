@@ -683,8 +683,6 @@ DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 			  TimestampTz until)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	EpochDay epoch = KeyringEpoch(until);
 	SpiScope scope;
 	SPITupleTable *rows;
@@ -692,10 +690,10 @@ DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 
 	DataKeyCheckKeyring();
 	SpiEnter(&scope, false);
-	count = SpiRun(&plan,
-				   "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
-				   " WHERE account_id = $1 AND session_id = $2 FOR UPDATE",
-				   2, types, values, NULL, false);
+	count = SpiRunSession(&plan,
+						  "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
+						  " WHERE account_id = $1 AND session_id = $2 FOR UPDATE",
+						  account, session, false);
 	rows = SPI_tuptable;
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -734,17 +732,15 @@ void
 DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	MemoryContext context = CurrentMemoryContext;
 	SpiScope scope;
 	uint64 count;
 
 	SpiEnter(&scope, false);
-	count = SpiRun(&plan,
-				   "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
-				   " RETURNING id, epoch, wrapped",
-				   2, types, values, NULL, false);
+	count = SpiRunSession(&plan,
+						  "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
+						  " RETURNING id, epoch, wrapped",
+						  account, session, false);
 	destroyed->count = (int) count;
 	destroyed->ids = MemoryContextAlloc(context, (count + 1) * sizeof(pg_uuid_t));
 	destroyed->last_epoch = 0;

@@ -217,16 +217,6 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 		   8, types, values, nulls, false);
 }
 
-/* DeleteRows deletes a session's rows of one table and counts them. Inside of an SpiScope. */
-static int64
-DeleteRows(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
-{
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
-
-	return (int64) SpiRun(plan, sql, 2, types, values, NULL, false);
-}
-
 /* DeleteContent deletes everything that hangs on a session; the counts as JSON. Inside of an SpiScope. */
 static char *
 DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
@@ -234,22 +224,22 @@ DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 	static SPIPlanPtr segments = NULL;
 	static SPIPlanPtr reports = NULL;
 	static SPIPlanPtr alerts = NULL;
-	int64 segment_count;
-	int64 report_count;
-	int64 alert_count;
+	uint64 segment_count;
+	uint64 report_count;
+	uint64 alert_count;
 
-	segment_count = DeleteRows(&segments,
-							   "DELETE FROM cauce.transcript_segment"
-							   " WHERE account_id = $1 AND session_id = $2",
-							   account, session);
-	report_count =
-		DeleteRows(&reports, "DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2",
-				   account, session);
+	segment_count = SpiRunSession(&segments,
+								  "DELETE FROM cauce.transcript_segment"
+								  " WHERE account_id = $1 AND session_id = $2",
+								  account, session, false);
+	report_count = SpiRunSession(
+		&reports, "DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2", account,
+		session, false);
 	alert_count =
-		DeleteRows(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
-				   account, session);
-	return psprintf("{\"sessions\": 1, \"segments\": " INT64_FORMAT ", \"reports\": " INT64_FORMAT
-					", \"alerts\": " INT64_FORMAT "}",
+		SpiRunSession(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
+					  account, session, false);
+	return psprintf("{\"sessions\": 1, \"segments\": " UINT64_FORMAT ", \"reports\": " UINT64_FORMAT
+					", \"alerts\": " UINT64_FORMAT "}",
 					segment_count, report_count, alert_count);
 }
 
@@ -376,7 +366,7 @@ DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const
 	erasure_reason = reason;
 	PG_TRY();
 	{
-		deleted = DeleteRows(plan, sql, account, session) == 1;
+		deleted = SpiRunSession(plan, sql, account, session, false) == 1;
 	}
 	PG_FINALLY();
 	{

@@ -125,13 +125,12 @@ static void
 ForgetFailure(const DueSession *due)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(&due->account), UUIDPGetDatum(&due->session)};
 	SpiScope scope;
 
 	SpiEnter(&scope, false);
-	SpiRun(&plan, "DELETE FROM cauce.retention_failure WHERE account_id = $1 AND session_id = $2",
-		   2, types, values, NULL, false);
+	SpiRunSession(&plan,
+				  "DELETE FROM cauce.retention_failure WHERE account_id = $1 AND session_id = $2",
+				  &due->account, &due->session, false);
 	SpiLeave(&scope);
 }
 

@@ -193,17 +193,15 @@ static void
 RequireReturning(const SessionRow *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(&session->account), UUIDPGetDatum(&session->id)};
 	SpiScope scope;
 	bool archived;
 
 	if (InCustody())
 		return;
 	SpiEnter(&scope, true);
-	archived =
-		SpiRun(&plan, "SELECT 1 FROM cauce.archived_session WHERE account_id = $1 AND id = $2", 2,
-			   types, values, NULL, true) == 1;
+	archived = SpiRunSession(
+				   &plan, "SELECT 1 FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+				   &session->account, &session->id, true) == 1;
 	SpiLeave(&scope);
 	if (archived || !superuser())
 		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -331,8 +329,6 @@ bool
 SessionMakeKey(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	TimestampTz until = 0;
 	pg_uuid_t organization;
 	bool no_organization = true;
@@ -340,10 +336,10 @@ SessionMakeKey(const pg_uuid_t *account, const pg_uuid_t *session)
 	bool found;
 
 	SpiEnter(&scope, true);
-	found = SpiRun(&plan,
-				   "SELECT retain_until, organization_id FROM cauce.session"
-				   " WHERE account_id = $1 AND id = $2",
-				   2, types, values, NULL, true) == 1;
+	found = SpiRunSession(&plan,
+						  "SELECT retain_until, organization_id FROM cauce.session"
+						  " WHERE account_id = $1 AND id = $2",
+						  account, session, true) == 1;
 	if (found)
 	{
 		bool isnull;
@@ -365,16 +361,14 @@ bool
 SessionIsLive(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 	SpiScope scope;
 	bool live;
 
 	SpiEnter(&scope, true);
-	live = SpiRun(&plan,
-				  "SELECT 1 FROM cauce.session"
-				  " WHERE account_id = $1 AND id = $2 AND status = 'live'",
-				  2, types, values, NULL, true) == 1;
+	live = SpiRunSession(&plan,
+						 "SELECT 1 FROM cauce.session"
+						 " WHERE account_id = $1 AND id = $2 AND status = 'live'",
+						 account, session, true) == 1;
 	SpiLeave(&scope);
 	return live;
 }

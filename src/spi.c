@@ -7,6 +7,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -102,6 +103,17 @@ SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, 
 	if (result < 0)
 		elog(ERROR, "could not run: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+/* SpiRunSession runs a statement about one session. */
+uint64
+SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session,
+			  bool read_only)
+{
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+
+	return SpiRun(plan, sql, 2, types, values, NULL, read_only);
 }
 
 /* SpiValue reads one value of the result. */

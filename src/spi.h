@@ -36,6 +36,10 @@ extern void SpiLeave(SpiScope *scope);
 extern uint64 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
 					 const char *nulls, bool read_only);
 
+/* SpiRunSession is SpiRun for statements about one session: $1 is its account, $2 its id. */
+extern uint64 SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account,
+							const pg_uuid_t *session, bool read_only);
+
 /* SpiValue reads column (from 1) of row (from 0) of the last result. */
 extern Datum SpiValue(uint64 row, int column, bool *isnull);
 

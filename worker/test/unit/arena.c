@@ -35,7 +35,7 @@ FlagsOf(const void *address, char flags[256])
 		if (sscanf(line, "%lx-%lx ", &from, &until) == 2)
 			inside = (unsigned long) address >= from && (unsigned long) address < until;
 		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
-			strcpy(flags, line);
+			memcpy(flags, line, sizeof(line));
 	}
 	fclose(maps);
 }

@@ -27,7 +27,7 @@ Parse(const char *payload, char id[SESSION_ID_LENGTH + 1])
 	size_t length = jose_b64_enc_buf(payload, strlen(payload), token + used, 8000);
 
 	assert_true(length != SIZE_MAX);
-	strcpy(token + used + length, ".c2ln");
+	snprintf(token + used + length, sizeof(token) - used - length, ".c2ln");
 	return TokenParse(token, id);
 }
 
