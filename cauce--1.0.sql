@@ -256,7 +256,7 @@ COMMENT ON TABLE cauce.data_key IS
 	'wrapped keys: one per session, one per account (session_id NULL), one inbox (account_id all zero); deleting a row destroys what it sealed';
 
 CREATE TABLE cauce.erasure_certificate (
-	id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
 	account_id uuid NOT NULL,
 	subject text NOT NULL CHECK (subject IN ('session', 'report', 'transcript', 'archive', 'account')),
 	reason text NOT NULL,
@@ -264,13 +264,15 @@ CREATE TABLE cauce.erasure_certificate (
 	erased_at timestamptz NOT NULL,
 	previous_digest bytea,
 	jws text NOT NULL,
+	PRIMARY KEY (account_id, id),
 	UNIQUE (account_id, erased_at),
 	UNIQUE NULLS NOT DISTINCT (account_id, previous_digest)
 );
+CREATE INDEX erasure_certificate_id ON cauce.erasure_certificate (id);
 COMMENT ON TABLE cauce.erasure_certificate IS 'signed proof of every erasure, chained per account by the SHA-256 of the previous jws';
 
 CREATE TABLE cauce.audit_log (
-	id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
 	at timestamptz NOT NULL,
 	actor text NOT NULL,
 	role text NOT NULL,
@@ -280,6 +282,7 @@ CREATE TABLE cauce.audit_log (
 	reason text,
 	previous_digest bytea,
 	digest bytea NOT NULL,
+	PRIMARY KEY (account_id, id),
 	UNIQUE (account_id, at),
 	UNIQUE NULLS NOT DISTINCT (account_id, previous_digest)
 );
