@@ -60,16 +60,23 @@ subtest 'a key that is destroyed while somebody looks for it' => sub {
 	$cluster->superuser('CREATE TABLE public.hoard (body cauce.encrypted_text); GRANT SELECT ON public.hoard TO app');
 	$cluster->superuser("INSERT INTO public.hoard SELECT body FROM cauce.transcript_segment WHERE session_id = '$id'");
 	my $eraser = CauceSession->open($cluster, postgres => undef);
-	$eraser->query('BEGIN; LOCK TABLE cauce.data_key IN ACCESS EXCLUSIVE MODE');
+	$eraser->query('SELECT pg_advisory_lock(1)');
 	my $reader = fork // die "fork: $!";
 	if ($reader == 0)
 	{
-		# One connection: the second statement would find what the first one cached.
-		my $result = $cluster->try_sql(app => $token, "SELECT body FROM public.hoard;\nSELECT body FROM public.hoard");
+		# One connection. It looks the database's own key up beforehand, so that the one it then waits
+		# for is the session's; and the last statement would find what the one before it cached.
+		my $result = $cluster->try_sql(app => $token, "SELECT 'a'::text::cauce.encrypted_text \\g /dev/null
+			SELECT pg_advisory_lock(1);
+			SELECT body FROM public.hoard;
+			SELECT body FROM public.hoard");
 		require POSIX;
 		POSIX::_exit($result->{out} =~ /first/ ? 1 : 0);
 	}
-	ok(waiting(), 'the reader waits for the table of keys');
+	ok(waiting(), 'the reader is ready');
+	$eraser->query('BEGIN; LOCK TABLE cauce.data_key IN ACCESS EXCLUSIVE MODE; SELECT pg_advisory_unlock(1)');
+	ok($cluster->poll_until(q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'cauce.data_key'::regclass}, 't'),
+		'and waits for the table of keys');
 	$eraser->query("DELETE FROM cauce.session WHERE id = '$id'; COMMIT");
 	waitpid $reader, 0;
 	is($?, 0, 'the reader opens nothing, then or later');
