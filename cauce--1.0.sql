@@ -350,7 +350,7 @@ CREATE FUNCTION cauce.keep_session() RETURNS trigger
 COMMENT ON FUNCTION cauce.keep_session() IS 'trigger: keeps organization, retain_until, ended_at and the session''s key';
 CREATE FUNCTION cauce.hold_session() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_hold_session' LANGUAGE C;
-COMMENT ON FUNCTION cauce.hold_session() IS 'trigger: raises 55006 when a session under legal hold is deleted';
+COMMENT ON FUNCTION cauce.hold_session() IS 'trigger: raises 55006 when a session under legal hold is deleted or its profile rewritten';
 CREATE FUNCTION cauce.erase_session() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_erase_session' LANGUAGE C;
 COMMENT ON FUNCTION cauce.erase_session() IS 'trigger: destroys the key of a deleted session, removes its rows and signs a certificate';
@@ -396,22 +396,36 @@ CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.transcript_segment
 CREATE FUNCTION cauce.hold_rows() RETURNS trigger LANGUAGE plpgsql
 	SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	held boolean;
 BEGIN
-	IF EXISTS (SELECT 1 FROM erased e JOIN cauce.session s ON s.account_id = e.account_id AND s.id = e.session_id
-			   WHERE s.legal_hold) THEN
-		RAISE EXCEPTION 'the session is under legal hold'
-			USING ERRCODE = '55006', DETAIL = 'Nothing of it can be erased.', HINT = 'Ask for the hold to be released.';
-	END IF;
+	-- FOR SHARE: a hold that is being set is waited for, and one that an old snapshot cannot see is an error.
+	FOR held IN SELECT s.legal_hold FROM cauce.session s
+				WHERE (s.account_id, s.id) IN (SELECT b.account_id, b.session_id FROM before b) FOR SHARE LOOP
+		IF held THEN
+			RAISE EXCEPTION 'the session is under legal hold'
+				USING ERRCODE = '55006', DETAIL = 'Nothing of it can be erased or rewritten.',
+					HINT = 'Ask for the hold to be released.';
+		END IF;
+	END LOOP;
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION cauce.hold_rows() IS 'trigger: raises 55006 when content of a session under legal hold is deleted';
-CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.transcript_segment
-	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
-CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.report
-	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
-CREATE TRIGGER cauce_hold AFTER DELETE ON cauce.alert
-	REFERENCING OLD TABLE AS erased FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+COMMENT ON FUNCTION cauce.hold_rows() IS 'trigger: raises 55006 when content of a session under legal hold is deleted or rewritten';
+CREATE TRIGGER cauce_hold_delete AFTER DELETE ON cauce.transcript_segment
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.transcript_segment
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_delete AFTER DELETE ON cauce.report
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.report
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_delete AFTER DELETE ON cauce.alert
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.alert
+	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
+CREATE TRIGGER cauce_hold_update BEFORE UPDATE OF title, client ON cauce.session
+	FOR EACH ROW WHEN (OLD.legal_hold) EXECUTE FUNCTION cauce.hold_session();
 
 CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
@@ -467,16 +481,22 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION cauce.create_organization(text, text) IS 'a new organization''s id; plan is individual or business';
 
+CREATE FUNCTION cauce.make_account_key(id uuid) RETURNS uuid
+	AS 'MODULE_PATHNAME', 'cauce_make_account_key' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.make_account_key(uuid) IS 'makes an account''s key; cauce''s own';
+
 CREATE FUNCTION cauce.create_account(
 	subject text, organization_id uuid DEFAULT NULL, role cauce.account_role DEFAULT 'professional',
 	display_name text DEFAULT NULL, email text DEFAULT NULL) RETURNS uuid
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	INSERT INTO cauce.account (subject, organization_id, role, display_name, email)
-	VALUES (create_account.subject, create_account.organization_id, create_account.role,
-			create_account.display_name, create_account.email)
-	RETURNING id;
-END;
+AS $$
+	WITH made AS (
+		INSERT INTO cauce.account (subject, organization_id, role, display_name, email)
+		VALUES (create_account.subject, create_account.organization_id, create_account.role,
+				create_account.display_name, create_account.email)
+		RETURNING id)
+	SELECT cauce.make_account_key(id) FROM made
+$$;
 COMMENT ON FUNCTION cauce.create_account(text, uuid, cauce.account_role, text, text) IS
 	'a new account''s id; subject is the sub of its tokens, display_name and email are sealed under its own key';
 

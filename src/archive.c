@@ -157,6 +157,8 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
 		RewrapFor(account, session, delete_after);
+		if (!InCustody())
+			elog(ERROR, "custody of a session was lost"); /* or the DELETE would erase it */
 		SpiRunSession(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
 					  session, false);
 	}

@@ -23,6 +23,7 @@
 static bool custody = false;
 static pg_uuid_t custody_account;
 static pg_uuid_t custody_session;
+static SubTransactionId custody_began = InvalidSubTransactionId;
 
 /* The sessions whose opening this transaction has audited; lives in its memory. */
 static HTAB *audited = NULL;
@@ -39,7 +40,8 @@ EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	custody = false;
+	if (mine == custody_began) /* one that began later, in a user's trigger, ends nothing of ours */
+		custody = false;
 	audited = NULL;
 }
 
@@ -58,12 +60,15 @@ CustodyBegin(const pg_uuid_t *account, const pg_uuid_t *session)
 	custody = true;
 	custody_account = *account;
 	custody_session = *session;
+	custody_began = GetCurrentSubTransactionId();
 }
 
 /* CustodyEnd closes them again. */
 void
 CustodyEnd(void)
 {
+	if (!custody)
+		elog(ERROR, "custody of a session was lost");
 	custody = false;
 }
 

@@ -32,6 +32,7 @@
 
 PG_FUNCTION_INFO_V1(cauce_data_key_destroyed);
 PG_FUNCTION_INFO_V1(cauce_keyring_create);
+PG_FUNCTION_INFO_V1(cauce_make_account_key);
 
 #define CACHE_SLOTS 1024
 #define WRAPPED_VERSION 1
@@ -810,4 +811,12 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 	KeyringCreate();
 	DataKeyCheckKeyring();
 	PG_RETURN_TEXT_P(cstring_to_text(KeyringId()));
+}
+
+/* cauce.make_account_key(id): makes the account's key; gives the id back. */
+Datum
+cauce_make_account_key(PG_FUNCTION_ARGS)
+{
+	(void) DataKeyForAccount(PG_GETARG_UUID_P(0));
+	return PG_GETARG_DATUM(0);
 }

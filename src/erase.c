@@ -243,21 +243,27 @@ DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 					segment_count, report_count, alert_count);
 }
 
-/* cauce.hold_session(), BEFORE DELETE FOR EACH ROW: a legal hold forbids it. */
+/* cauce.hold_session(), BEFORE DELETE OR UPDATE FOR EACH ROW: a legal hold forbids it. */
 Datum
 cauce_hold_session(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "hold_session");
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	bool isnull;
-	Datum held = heap_getattr(trigger->tg_trigtuple,
-							  get_attnum(RelationGetRelid(trigger->tg_relation), "legal_hold"),
-							  RelationGetDescr(trigger->tg_relation), &isnull);
+	Datum held;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("hold_session is a trigger FOR EACH ROW")));
+	held = heap_getattr(trigger->tg_trigtuple,
+						get_attnum(RelationGetRelid(trigger->tg_relation), "legal_hold"),
+						RelationGetDescr(trigger->tg_relation), &isnull);
 
 	if (!isnull && DatumGetBool(held))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the session is under legal hold"),
-						errdetail("It can be neither erased nor archived."),
+						errdetail("It can be neither erased, archived nor rewritten."),
 						errhint("Ask for the hold to be released.")));
-	return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
+																	  : trigger->tg_trigtuple);
 }
 
 /*

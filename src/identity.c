@@ -56,6 +56,9 @@ static const TokenClaims *claims = NULL;
 static ExecutorStart_hook_type next_start = NULL;
 static bool looking_up = false; /* our own look-up of the account is a statement, too */
 
+/* The start of the last statement in which a token was in force. */
+static TimestampTz identified_at = 0;
+
 static Identity identity;
 static bool identity_known = false;
 static TimestampTz identity_statement = 0;
@@ -168,6 +171,13 @@ CheckToken(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* NoteIdentified remembers that a token is in force during this statement. */
+static void
+NoteIdentified(void)
+{
+	identified_at = GetCurrentStatementStartTimestamp();
+}
+
 /* AssignToken puts a verified token in force. */
 static void
 AssignToken(const char *newval, void *extra)
@@ -175,7 +185,10 @@ AssignToken(const char *newval, void *extra)
 	claims = extra;
 	ForgetIdentity();
 	if (claims != NULL)
+	{
+		NoteIdentified();
 		LiteralsForget(claims->subject);
+	}
 }
 
 /* ShowToken hides the token from SHOW and current_setting(). */
@@ -189,6 +202,8 @@ ShowToken(void)
 static void
 EndTransaction(XactEvent event, void *arg)
 {
+	if (claims != NULL)
+		NoteIdentified(); /* SET LOCAL ends next; the statement's duration is logged after it */
 	looking_up = false;
 	ForgetIdentity();
 }
@@ -261,6 +276,14 @@ bool
 TokenInForce(void)
 {
 	return claims != NULL;
+}
+
+/* StatementIdentified tells whether content may be in the client's present message. */
+bool
+StatementIdentified(void)
+{
+	return claims != NULL ||
+		   (identified_at != 0 && identified_at == GetCurrentStatementStartTimestamp());
 }
 
 /* TokenSubject is the subject of the token in force. */

@@ -41,6 +41,12 @@ extern const Identity *RequireOwner(void);
 /* TokenInForce tells whether a token is set, without any look-up. */
 extern bool TokenInForce(void);
 
+/*
+ * StatementIdentified tells whether a token is in force, or was at some time during
+ * the client's present message, which may hold a COMMIT.
+ */
+extern bool StatementIdentified(void);
+
 /* TokenSubject is the subject of the token in force, without any look-up; NULL where there is none. */
 extern const char *TokenSubject(void);
 

@@ -22,6 +22,9 @@ static bool redact_logs = true;
 static emit_log_hook_type next_hook = NULL;
 static bool redacting = false;
 
+/* How EXECUTE's line in the log tells the statement's text: errdetail_execute() in postgres.c. */
+static const char PreparedPrefix[] = "prepare: ";
+
 static void RedactLog(ErrorData *error);
 
 /* RedactInit installs the hook. */
@@ -45,42 +48,43 @@ IdentifiedBlock(void)
 {
 	static bool identified = false;
 
-	if (TokenInForce())
+	if (StatementIdentified())
 		identified = true;
 	else if (!IsAbortedTransactionBlockState())
 		identified = false;
 	return identified;
 }
 
-/* HoldsToken tells whether text names the setting, or contains what every JSON Web Token begins with. */
+/*
+ * IsTelling tells whether text names something of cauce's, or contains what every
+ * JSON Web Token begins with.
+ */
 static bool
-HoldsToken(const char *text)
+IsTelling(const char *text)
 {
-	return text != NULL && (strstr(text, "cauce.token") != NULL ||
-							strstr(text, "cauce.\"token") != NULL || strstr(text, "eyJ") != NULL);
+	return text != NULL && (strstr(text, "cauce.") != NULL || strstr(text, "eyJ") != NULL);
 }
 
 /* IsSensitive decides about one message. */
 static bool
 IsSensitive(const ErrorData *error)
 {
-	return IdentifiedBlock() || HoldsToken(error->message) || HoldsToken(error->detail) ||
-		   HoldsToken(error->detail_log) || HoldsToken(error->context) ||
-		   HoldsToken(debug_query_string) ||
-		   (debug_query_string != NULL && strstr(debug_query_string, "cauce.") != NULL);
+	return IdentifiedBlock() || IsTelling(debug_query_string) || IsTelling(error->message) ||
+		   IsTelling(error->detail) || IsTelling(error->detail_log) || IsTelling(error->context);
 }
 
 /*
- * WithholdOthers drops what a message says of another backend's statement: the
- * victims of a deadlock, and what a killed process was running. This process
- * cannot know whether that one had an identity.
+ * WithholdOthers drops what a message says of other statements: the victims of a
+ * deadlock, what a killed process was running, how a statement was prepared. Nobody
+ * can know here whether these had an identity.
  */
 static void
 WithholdOthers(ErrorData *error)
 {
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		error->detail_log = NULL;
-	if (!IsUnderPostmaster && error->detail != NULL)
+	if (!IsUnderPostmaster || (error->detail != NULL &&
+							   strncmp(error->detail, PreparedPrefix, strlen(PreparedPrefix)) == 0))
 		error->detail = NULL;
 }
 

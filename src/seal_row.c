@@ -191,7 +191,7 @@ Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *
 	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
-	if (SealedOpenToReseal(sealed, SEALED_TEXT, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, SEALED_TEXT, account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "

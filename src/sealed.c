@@ -183,8 +183,12 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 
 	if (who != NULL)
 		durable = DataKeyForAccount(&who->account);
-	if (durable == NULL)
+	else
 		durable = DataKeyInbox();
+	if (durable == NULL)
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+						errmsg("the account has no key yet, and none can be made here"),
+						errhint("Write something in a READ WRITE transaction first.")));
 	PrepareInputKey(durable);
 	input.values++;
 	return SealUnder(input.derived, &input.id, input.generation, (uint8) kind | SEALED_AT_INPUT,
@@ -340,12 +344,16 @@ IsOwnInput(const DataKey *key, const SealedHeader *header)
 	return SameUuid(&who->account, &key->account) || DataKeyIsInbox(key);
 }
 
-/* Allowed decides whether key may be used; SealedOpenToReseal has more rights. */
+/*
+ * Allowed decides whether key may be used. On the way into a row of the account
+ * reseal_for, a superuser may also move what that account handed in elsewhere.
+ */
 static OpenResult
-Allowed(const DataKey *key, const SealedHeader *header, bool reseal)
+Allowed(const DataKey *key, const SealedHeader *header, const pg_uuid_t *reseal_for)
 {
-	if (reseal && (IsOwnInput(key, header) ||
-				   ((header->flags & SEALED_AT_INPUT) != 0 && superuser_arg(GetOuterUserId()))))
+	if (reseal_for != NULL && (header->flags & SEALED_AT_INPUT) != 0 &&
+		(IsOwnInput(key, header) || (superuser_arg(GetOuterUserId()) &&
+									 (DataKeyIsInbox(key) || SameUuid(&key->account, reseal_for)))))
 		return OPEN_OK;
 	switch (AuthorityOver(key))
 	{
@@ -361,7 +369,8 @@ Allowed(const DataKey *key, const SealedHeader *header, bool reseal)
 
 /* OpenFor finds the key, asks for authority and opens. */
 static OpenResult
-OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *size)
+OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char **bytes,
+		Size *size)
 {
 	SealedHeader header = ReadHeader(sealed, kind);
 	const Identity *who;
@@ -371,7 +380,7 @@ OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *
 	OpenResult result;
 
 	memcpy(id.data, header.key, UUID_LEN);
-	if (!reseal && !AuthorityAnyone())
+	if (reseal_for == NULL && !AuthorityAnyone())
 		return OPEN_NO_IDENTITY;
 	who = CurrentIdentity();
 	if (who != NULL)
@@ -381,7 +390,7 @@ OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *
 	if (key == NULL)
 		return OPEN_DESTROYED;
 	copy = *key;
-	result = Allowed(&copy, &header, reseal);
+	result = Allowed(&copy, &header, reseal_for);
 	if (result != OPEN_OK)
 		return result;
 
@@ -406,12 +415,13 @@ OpenFor(const Sealed *sealed, SealedKind kind, bool reseal, char **bytes, Size *
 OpenResult
 SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 {
-	return OpenFor(sealed, kind, false, bytes, size);
+	return OpenFor(sealed, kind, NULL, bytes, size);
 }
 
 /* SealedOpenToReseal opens on the way into a row. */
 OpenResult
-SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
+SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *account, char **bytes,
+				   Size *size)
 {
-	return OpenFor(sealed, kind, true, bytes, size);
+	return OpenFor(sealed, kind, account, bytes, size);
 }

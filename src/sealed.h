@@ -68,11 +68,11 @@ typedef enum OpenResult
 extern OpenResult SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
 
 /*
- * SealedOpenToReseal is SealedOpen for the sealing trigger, which may also open
- * what this very process sealed at input.
+ * SealedOpenToReseal is SealedOpen for the sealing trigger, on the way into a row of
+ * account: it may also open what this very process sealed at input for the caller.
  */
-extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind, char **bytes,
-									 Size *size);
+extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind,
+									 const pg_uuid_t *account, char **bytes, Size *size);
 
 /* SealedIsBound tells whether a value lies under the given key name with the given binding. */
 extern bool SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation,

@@ -184,30 +184,42 @@ KeepEnd(Relation relation, HeapTuple row, const SessionRow *session)
 	return row;
 }
 
-/*
- * RequireReturning refuses a new session under the id of one that has a key: that
- * is one that exists, or whose archive the key opens. Only its restoration, and a
- * superuser who loads a dump, bring such an id.
- */
-static void
-RequireReturning(const SessionRow *session)
+/* HasRow tells whether a table has the session's row. */
+static bool
+HasRow(SPIPlanPtr *plan, const char *sql, const SessionRow *session)
 {
-	static SPIPlanPtr plan = NULL;
 	SpiScope scope;
-	bool archived;
+	bool found;
+
+	SpiEnter(&scope, true);
+	found = SpiRunSession(plan, sql, &session->account, &session->id, true) == 1;
+	SpiLeave(&scope);
+	return found;
+}
+
+/*
+ * IsReturning tells whether a session whose key exists already comes back: from its
+ * archive, or with a dump. A session that is there is left to the primary key, and
+ * so to ON CONFLICT; an archived one is refused, as the new one would share its key.
+ */
+static bool
+IsReturning(const SessionRow *session)
+{
+	static SPIPlanPtr live = NULL;
+	static SPIPlanPtr archived = NULL;
 
 	if (InCustody())
-		return;
-	SpiEnter(&scope, true);
-	archived = SpiRunSession(
-				   &plan, "SELECT 1 FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
-				   &session->account, &session->id, true) == 1;
-	SpiLeave(&scope);
-	if (archived || !superuser())
-		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
-						errmsg("you have a session with this id already"),
-						errdetail("It is live, ended or archived."),
-						errhint("Leave the id out: a new session gets one of its own.")));
+		return true;
+	if (HasRow(&live, "SELECT 1 FROM cauce.session WHERE account_id = $1 AND id = $2", session))
+		return false;
+	if (superuser() &&
+		!HasRow(&archived, "SELECT 1 FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+				session))
+		return true;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION), errmsg("you have an archived session with this id"),
+			 errhint("Leave the id out: a new session gets one of its own.")));
+	return false;
 }
 
 /* HasInput tells whether a sealed column of the row holds what was just handed in. */
@@ -251,8 +263,8 @@ KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
 	session->until = EndOfRetention(session);
 	if (!DataKeyCreate(&session->account, OrganizationOf(session), &session->id, session->until))
 	{
-		RequireReturning(session);
-		DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+		if (IsReturning(session))
+			DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
 	}
 	if (!chosen && session->has_organization)
 		row = SetColumn(relation, row, "organization_id", UUIDPGetDatum(&session->organization),

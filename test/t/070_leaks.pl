@@ -78,6 +78,21 @@ $account	$id	13	0	0	@{[word('COPY')]}
 	is(mine("SELECT body FROM cauce.transcript_segment; EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM cauce.report WHERE body = '@{[word('EXPLAIN')]}'")->{sqlstate},
 		'', 'reading and EXPLAIN');
 	is(mine("DO \$\$ BEGIN RAISE LOG '%', '@{[word('RAISE LOG')]}'; END \$\$")->{sqlstate}, '', 'RAISE LOG');
+	# Without the schema's name, and with the end of the transaction in the same message.
+	my $plain = CauceWire->connect($cluster, 'app');
+	$plain->simple('SET search_path = cauce');
+	for my $end ('COMMIT', 'ROLLBACK')
+	{
+		$plain->simple('BEGIN');
+		$plain->execute(q{SELECT set_config('cauce.token', $1, true)}, [$token]);
+		is($plain->simple("INSERT INTO report (session_id, body) VALUES ('$id', '@{[word($end)]}'); $end")->{sqlstate}, '', "$end in the same message");
+	}
+	$plain->simple('BEGIN');
+	$plain->execute(q{SELECT set_config('cauce.token', $1, true)}, [$token]);
+	$plain->simple("PREPARE later AS INSERT INTO report (session_id, body) VALUES ('$id', '@{[word('PREPARE')]}')");
+	$plain->simple('COMMIT');
+	is($plain->simple('EXECUTE later')->{sqlstate}, '28000', 'EXECUTE of what was prepared under an identity');
+	$plain->close;
 	my $gone = $cluster->sql(app => $token, "INSERT INTO cauce.session (title) VALUES ('@{[word('archive')]}') RETURNING id");
 	is(mine("SELECT cauce.archive_session('$gone'); SELECT cauce.restore_session('$gone')")->{sqlstate}, '', 'archive and restore');
 	is($cluster->try_sql(postgres => undef, "SELECT cauce.create_account('new', display_name => '@{[word('create_account')]}')")->{sqlstate}, '', 'a new account');

@@ -83,6 +83,36 @@ subtest 'a key that is destroyed while somebody looks for it' => sub {
 	$eraser->close;
 };
 
+subtest 'a trigger of a user that fails and recovers while a session is archived' => sub {
+	my $id = new_session();
+	$cluster->sql(app => $token, "INSERT INTO cauce.report (session_id, body) VALUES ('$id', 'kept')");
+	$cluster->superuser(q{CREATE FUNCTION public.stumble() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END; RETURN NULL; END $$;
+		CREATE TRIGGER stumble AFTER DELETE ON cauce.report FOR EACH ROW EXECUTE FUNCTION public.stumble()});
+	my $certificates = $cluster->superuser('SELECT count(*) FROM cauce.erasure_certificate');
+	$cluster->sql(app => $token, "SELECT cauce.archive_session('$id')");
+	$cluster->sql(app => $token, "SELECT cauce.restore_session('$id')");
+	is($cluster->sql(app => $token, "SELECT body FROM cauce.report WHERE session_id = '$id'"), 'kept', 'nothing is lost');
+	is($cluster->superuser('SELECT count(*) FROM cauce.erasure_certificate'), $certificates, 'nothing is certified as erased');
+	$cluster->superuser('DROP TRIGGER stumble ON cauce.report');
+};
+
+subtest 'a hold that an older snapshot cannot see' => sub {
+	my $id = new_session();
+	my $owner = CauceSession->open($cluster, app => $token);
+	$owner->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM cauce.session');
+	$cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$id'");
+	is($owner->try("DELETE FROM cauce.transcript_segment WHERE session_id = '$id'")->{sqlstate}, '40001', 'is not passed by');
+	$owner->query('ROLLBACK');
+	for my $statement ('DELETE FROM cauce.transcript_segment WHERE session_id =', "UPDATE cauce.transcript_segment SET body = '' WHERE session_id =",
+		'UPDATE cauce.session SET title = NULL WHERE id =')
+	{
+		is($owner->try("$statement '$id'")->{sqlstate}, '55006', "held: $statement …");
+	}
+	is($owner->try("UPDATE cauce.session SET status = 'ended' WHERE id = '$id'")->{sqlstate}, '', 'a held session may end');
+	$owner->close;
+};
+
 subtest 'archiving spills nothing that is open' => sub {
 	my $id = new_session();
 	$cluster->sql(app => $token, "INSERT INTO cauce.transcript_segment (session_id, seq, start_ms, end_ms, body)

@@ -36,6 +36,24 @@ subtest 'a value that another identity left in a table without the trigger' => s
 	like(turn(solo => 'INSERT INTO cauce.session (title) SELECT note FROM public.loose RETURNING title')->{out}, qr/a secret of solo/, 'its owner moves it');
 };
 
+subtest 'what an account without a key hands in' => sub {
+	# Rows of a dump come without keys; the first one is made where something can be written.
+	$cluster->superuser(q{INSERT INTO cauce.account (subject) VALUES ('keyless')});
+	$token{keyless} = $cluster->token('keyless');
+	$pooled->query('CREATE TEMP TABLE passed_on (note cauce.encrypted_text)');
+	my $result = $pooled->try("BEGIN READ ONLY; SET LOCAL cauce.token = '$token{keyless}'; INSERT INTO passed_on VALUES ('a secret of keyless'); COMMIT");
+	is($result->{sqlstate}, '25006', 'is refused where no key can be made');
+	$pooled->try('ROLLBACK');
+	is(turn(keyless => q{INSERT INTO passed_on VALUES ('a secret of keyless')})->{sqlstate}, '', 'and sealed under its own elsewhere');
+	unlike(turn('south-pro' => 'INSERT INTO cauce.session (title) SELECT note FROM passed_on RETURNING title')->{out}, qr/secret/, 'which opens for nobody else');
+};
+
+subtest 'a superuser with a token of their own' => sub {
+	my $result = $cluster->try_sql(postgres => $token{'south-pro'}, 'INSERT INTO cauce.session (title) SELECT note FROM public.loose RETURNING title');
+	is($result->{sqlstate}, '42501', 'does not get at what others handed in');
+	unlike($result->{out}, qr/secret/, 'nor sees it');
+};
+
 subtest 'literals in plans that are kept' => sub {
 	$pooled->query(q{PREPARE open_session AS INSERT INTO cauce.session (title) VALUES ('a literal') RETURNING title});
 	for my $who (qw(north-pro south-pro north-pro solo))

@@ -26,6 +26,15 @@ subtest 'a new session under the id of an archived one' => sub {
 	is($cluster->sql(app => $token, "SELECT title FROM cauce.session WHERE id = '$id'"), 'mine', 'the archive opens as before');
 };
 
+subtest 'a session that is there already' => sub {
+	my $id = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title) VALUES ('first') RETURNING id});
+	is($cluster->try_sql(app => $token, "INSERT INTO cauce.session (id) VALUES ('$id')")->{sqlstate}, '23505', 'is not made again');
+	is($cluster->sql(app => $token, "INSERT INTO cauce.session (id, title) VALUES ('$id', 'second') ON CONFLICT DO NOTHING; SELECT title FROM cauce.session WHERE id = '$id'"),
+		'first', 'ON CONFLICT DO NOTHING leaves it');
+	is($cluster->sql(app => $token, "INSERT INTO cauce.session (id, title) VALUES ('$id', 'third') ON CONFLICT (account_id, id) DO UPDATE SET title = excluded.title RETURNING title"),
+		'third', 'ON CONFLICT DO UPDATE changes it');
+};
+
 subtest 'a schema that only looks like pg_cron' => sub {
 	$cluster->superuser('CREATE DATABASE elsewhere');
 	my $trap = q{CREATE SCHEMA cron; CREATE TABLE cron.job (jobid bigint, jobname text);
