@@ -467,6 +467,8 @@ CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON cauce.transcript_segment
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.refuse_truncate();
 CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON cauce.report
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.refuse_truncate();
+CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON cauce.alert
+	FOR EACH STATEMENT EXECUTE FUNCTION cauce.refuse_truncate();
 
 --
 -- Accounts and settings
@@ -500,6 +502,18 @@ $$;
 COMMENT ON FUNCTION cauce.create_account(text, uuid, cauce.account_role, text, text) IS
 	'a new account''s id; subject is the sub of its tokens, display_name and email are sealed under its own key';
 
+CREATE FUNCTION cauce.check_retention_days(days integer) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF days NOT BETWEEN 1 AND 3650 THEN
+		RAISE EXCEPTION 'retention must be between 1 and 3650 days'
+			USING ERRCODE = '22023', DETAIL = format('It is %s.', days), HINT = 'NULL leaves the choice to the next level.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.check_retention_days(integer) IS 'raises 22023 unless 1 to 3650 or NULL; cauce''s own';
+
 CREATE FUNCTION cauce.set_retention(days integer, action cauce.retention_action DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -508,8 +522,9 @@ DECLARE
 BEGIN
 	IF me IS NULL THEN
 		RAISE EXCEPTION 'no account is asking'
-			USING ERRCODE = '28000', DETAIL = 'cauce.token is not set.', HINT = 'SET LOCAL cauce.token to your token.';
+			USING ERRCODE = '28000', DETAIL = 'cauce.token is not set.', HINT = 'SELECT set_config(''cauce.token'', $1, true) with your token.';
 	END IF;
+	PERFORM cauce.check_retention_days(days);
 	UPDATE cauce.account SET retention_days = days, retention_action = action WHERE id = me;
 	UPDATE cauce.session SET retain_until = NULL WHERE account_id = me AND retention_days IS NULL;
 END
@@ -528,6 +543,7 @@ BEGIN
 		RAISE EXCEPTION 'permission denied for this organization'
 			USING ERRCODE = '42501', HINT = 'Only an admin of the organization chooses its retention.';
 	END IF;
+	PERFORM cauce.check_retention_days(days);
 	UPDATE cauce.organization o SET retention_days = days, retention_action = action WHERE o.id = wanted;
 	UPDATE cauce.session s SET retain_until = NULL
 	FROM cauce.account a

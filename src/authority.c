@@ -169,10 +169,11 @@ AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session)
 	if (superuser() && (who == NULL || who->scope == SCOPE_APP))
 		return;
 	if (who == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("nothing can be written without identity"),
-						errdetail("cauce.token is not set."),
-						errhint("SET LOCAL cauce.token to a signed token.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("nothing can be written without identity"),
+				 errdetail("cauce.token is not set."),
+				 errhint("SELECT set_config('cauce.token', $1, true) with a signed token.")));
 	if (SameUuid(&who->account, account) &&
 		(who->scope == SCOPE_APP || (session != NULL && SameUuid(&who->session, session))))
 		return;

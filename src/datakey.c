@@ -803,7 +803,7 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 	SpiEnter(&scope, true);
 	sealed = SpiRun(&plan, "SELECT 1 FROM cauce.data_key LIMIT 1", 0, NULL, NULL, NULL, true) > 0;
 	SpiLeave(&scope);
-	if (sealed)
+	if (sealed && !KeyringExists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database has keys under a keyring already"),

@@ -240,7 +240,8 @@ cauce_encrypted_text_to_text(PG_FUNCTION_ARGS)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 							errmsg("a sealed value cannot be opened without identity"),
 							errdetail("cauce.token is not set."),
-							errhint("SET LOCAL cauce.token, or select the column without a cast to "
+							errhint("SELECT set_config('cauce.token', $1, true), or select the "
+									"column without a cast to "
 									"get its sealed form.")));
 			break;
 		case OPEN_NOT_YOURS:

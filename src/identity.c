@@ -155,7 +155,7 @@ CheckToken(char **newval, void **extra, GucSource source)
 		return true;
 	if (source == PGC_S_TEST || (source >= PGC_S_GLOBAL && source <= PGC_S_DATABASE_USER))
 		return RefuseToken("A token cannot be stored with a role, a database or a function.",
-						   "Set it in each transaction: SET LOCAL, or set_config(..., true).");
+						   "Set it in each transaction: set_config('cauce.token', $1, true).");
 	accepted = InitializingParallelWorker ? JoseReadVerified(*newval, &found)
 										  : JudgeToken(*newval, &found);
 	if (!accepted)
@@ -412,10 +412,11 @@ RequireOwner(void)
 	const Identity *who = CurrentIdentity();
 
 	if (who == NULL || who->scope != SCOPE_APP)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("only a session's owner may do that"),
-						errdetail("No account is asking with scope app."),
-						errhint("SET LOCAL cauce.token to the owner's token.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("only a session's owner may do that"),
+				 errdetail("No account is asking with scope app."),
+				 errhint("SELECT set_config('cauce.token', $1, true) with the owner's token.")));
 	return who;
 }
 

@@ -492,6 +492,14 @@ NewKeyring(void)
 	return json_pack("{s:s,s:o}", "keyring", text, "keys", keys);
 }
 
+/* KeyringExists looks for the file. */
+bool
+KeyringExists(void)
+{
+	RequireKeyringFile();
+	return access(keyring_file, F_OK) == 0;
+}
+
 /* KeyringCreate makes the keyring file. */
 void
 KeyringCreate(void)

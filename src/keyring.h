@@ -49,6 +49,9 @@ extern const char *KeyringSigningKey(void);
 /* KeyringLastEpoch is the last day of the last epoch that the keyring holds. */
 extern EpochDay KeyringLastEpoch(void);
 
+/* KeyringExists tells whether there is a file at cauce.keyring_file. */
+extern bool KeyringExists(void);
+
 /* KeyringCreate writes a new keyring file; raises 55000 when there is one. */
 extern void KeyringCreate(void);
 

@@ -158,6 +158,17 @@ RequireSaneStart(TimestampTz started_at)
 				 errdetail("A session begins between 1900 and 2200.")));
 }
 
+/* RequireSaneDays: the table's CHECK says it, too, but only after a key was looked for. */
+static void
+RequireSaneDays(const SessionRow *session)
+{
+	if (session->has_days && (session->days < 1 || session->days > KEYRING_HORIZON_DAYS))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("retention must be between 1 and %d days", KEYRING_HORIZON_DAYS),
+						errdetail("It is %d.", session->days),
+						errhint("NULL leaves the choice to the account.")));
+}
+
 /* EndOfRetention is started_at + days, in days of 24 hours: time zones do not matter. */
 static TimestampTz
 EndOfRetention(const SessionRow *session)
@@ -327,6 +338,7 @@ cauce_keep_session(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row);
 	AuthorityToWrite(&session.account, NULL);
 	RequireSaneStart(session.started_at);
+	RequireSaneDays(&session);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		row = AuthorityIsLoading() && !HasInput(relation, row)
 				  ? KeepLoaded(relation, row, &session)

@@ -40,7 +40,9 @@ cauce_stream_token(PG_FUNCTION_ARGS)
 
 	if (ttl < 1 || ttl > STREAM_MAX_SECONDS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("ttl must be between one second and one day")));
+						errmsg("ttl must be between one second and one day"),
+						errdetail("It is " INT64_FORMAT " seconds.", ttl),
+						errhint("Ask for another token when the stream lasts longer.")));
 	if (!SessionIsLive(&who->account, session))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("you have no such live session"),
