@@ -97,7 +97,7 @@ subtest 'whose choice counts' => sub {
 	mine(q{SELECT cauce.set_retention(20, 'archive')});
 	is($days->('NULL'), 20, 'the account\'s before that');
 	is($days->('10'), 10, 'the session\'s before that');
-	is($cluster->try_sql(app => $token, "INSERT INTO cauce.session (retention_days) VALUES ($_)")->{sqlstate}, '23514', "$_ days are refused")
+	is($cluster->try_sql(app => $token, "INSERT INTO cauce.session (retention_days) VALUES ($_)")->{sqlstate}, '22023', "$_ days are refused")
 	  for 0, -1, 3651;
 	is($cluster->try_sql(app => $token, q{SELECT cauce.set_organization_retention(cauce.organization_id(), 1)})->{sqlstate},
 		'42501', 'only an admin chooses for the organization');

@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
 	scratch worker_path recordings recording reference open_session stream_token token_file
 	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server
-	dsn psql slurp spew sox pcm wait_until worker_pid
+	dsn psql slurp spew sox pcm wait_until worker_pid as_root
 );
 
 # Debian package pocketsphinx-testdata: five utterances of a LibriVox reading, 16 kHz, 16 bit.
@@ -29,6 +29,7 @@ my $pause = 0.01;     # seconds between two looks
 my $scratch = File::Temp->newdir('worker-test.XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $scratch or die "chmod: $!";
 my ($cluster, %server);
+my @workers;    # all that were started, so that none outlives its test
 
 sub scratch { return "$scratch" }
 
@@ -61,6 +62,13 @@ sub command
 	return $out;
 }
 
+# as_root is command with the rights of root: a worker's files under /proc are root's.
+sub as_root
+{
+	my (@command) = @_;
+	return command([ $> == 0 ? () : ('sudo', '-n', '--'), @command ]);
+}
+
 # server starts the cluster when it is first needed.
 sub server
 {
@@ -75,6 +83,7 @@ sub server
 END
 {
 	my $status = $?;
+	$_->{run}->kill_kill for grep { $_->{run}->pumpable } @workers;
 	system($ENV{CAUCE_CLUSTER}, 'stop', $cluster) if defined $cluster;
 	$? = $status;
 }
@@ -245,6 +254,7 @@ sub start_worker
 	my @command = (@{ $how{before} // [] }, worker_path(), 'transcribe', @$arguments);
 	$worker->{run} = IPC::Run::start(\@command, '<', \$worker->{in}, '>', \$worker->{out},
 		'2>', \$worker->{err}, IPC::Run::timeout($patience));
+	push @workers, $worker;
 	return $worker;
 }
 

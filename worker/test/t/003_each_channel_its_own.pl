@@ -41,7 +41,8 @@ cmp_ok(wer(reference($first),  $text->{0}), '<=', 0.10, 'channel 0 of raw PCM');
 cmp_ok(wer(reference($second), $text->{1}), '<=', 0.10, 'channel 1 of raw PCM');
 
 my $eight = sox('eight.wav', '-M', $first, ($silence) x 6, $second, 'OUT');
-($text, $speaker) = channels([$eight]);
+# Eight channels lock 13 MiB; Debian lets a user lock 8, and root as much as there is.
+($text, $speaker) = channels([$eight], before => [ $> == 0 ? () : qw(sudo -n --) ]);
 is_deeply([ sort keys %$text ], [ 0, 7 ], 'eight channels');
 
 ($text) = channels([$silence]);

@@ -15,7 +15,7 @@ for my $signal ('TERM', 'INT')
 		[ '--dsn', dsn(), '--token-file', token_file($session), '--rate', 16000 ]);
 	my $process = '/proc/' . worker_pid($worker);
 	feed($worker, substr $samples, 0, 32000 * 4);
-	wait_until(sub { (slurp("$process/io") =~ /^rchar: (\d+)/m)[0] > 32000 * 4 + 100000
+	wait_until(sub { (as_root('cat', "$process/io") =~ /^rchar: (\d+)/m)[0] > 32000 * 4 + 100000
 			&& slurp("$process/limits") =~ /^Max file size +0 +0 /m }, $worker);
 	select undef, undef, undef, 1;
 	kill $signal, worker_pid($worker);
