@@ -203,7 +203,7 @@ subtest 'copies' => sub {
 
 # Known to be found: the search works.
 my $plain = word('plain table');
-$cluster->superuser("CREATE TABLE public.plain (words text); INSERT INTO public.plain VALUES ('$plain'); CHECKPOINT");
+$cluster->superuser("CREATE TABLE public.plain (words text); INSERT INTO public.plain SELECT '$plain' FROM generate_series(1, 3); CHECKPOINT");
 $cluster->superuser("SELECT 'log $plain'");
 
 subtest 'the data directory' => sub {
@@ -211,7 +211,8 @@ subtest 'the data directory' => sub {
 	ok((grep { m{/base/} } @files) && (grep { m{/pg_wal/} } @files), 'a word in a plain table is found, in heap and WAL');
 	my $words = $cluster->as_postgres('grep', '-rhoaE', MARK . '[a-z]+', $cluster->pgdata)->{out};
 	my %found = map { $_ => 1 } split /\n/, $words;
-	is_deeply([ keys %found ], [$plain], 'and no other');
+	# A page of the WAL may end in the middle of a word.
+	is_deeply([ grep { index($plain, $_) != 0 } keys %found ], [], 'and no other');
 	is_deeply([ $cluster->files_with($_) ], [], 'nor a token') for $claims, $signature;
 };
 
