@@ -158,6 +158,7 @@ SherpaOnnxVoiceActivityDetectorAcceptWaveform(const SherpaOnnxVoiceActivityDetec
 											  const float *samples, int32_t n);
 extern int32_t
 SherpaOnnxVoiceActivityDetectorDetected(const SherpaOnnxVoiceActivityDetector *detector);
+extern void SherpaOnnxVoiceActivityDetectorFlush(const SherpaOnnxVoiceActivityDetector *detector);
 extern void SherpaOnnxVoiceActivityDetectorClear(const SherpaOnnxVoiceActivityDetector *detector);
 extern void SherpaOnnxVoiceActivityDetectorReset(const SherpaOnnxVoiceActivityDetector *detector);
 

@@ -9,13 +9,12 @@
 #include "segmenter.h"
 
 /*
- * The detector gathers the audio of what it takes for one segment, which is of no use here, and
- * complains when that outgrows its buffer. In speech without the shortest gap it is reset before,
- * and the frames that it then needs to hear voice again are taken for voice.
+ * The detector gathers the audio of what it takes for one segment, which is of no use here: it is
+ * made to give that up after every frame. What it still holds then are the last frames of silence,
+ * three at most and each soon overwritten by another, and the frame in which it last heard voice;
+ * with three before it, if that frame stood alone.
  */
-#define BUFFER_SECONDS 30.0f
-#define VOICED_FRAMES_MAX (28 * MODEL_RATE / (int) SEGMENTER_FRAME)
-#define HELD_FRAMES 10
+#define BUFFER_SECONDS (4.0f * (float) SEGMENTER_FRAME / MODEL_RATE)
 
 /* It counts samples in 32 bits, enough for 37 hours: reset it, in silence, once in 10 minutes. */
 #define FRAMES_MAX (10 * 60 * MODEL_RATE / (int) SEGMENTER_FRAME)
@@ -24,20 +23,10 @@ bool
 VadCreate(Vad *vad, const SherpaVadConfig *config)
 {
 	vad->frames = 0;
-	vad->voiced = 0;
-	vad->held = 0;
 	vad->detector = SherpaOnnxCreateVoiceActivityDetector(config, BUFFER_SECONDS);
 	if (vad->detector == NULL)
 		Report("the engine does not take the voice detection model");
 	return vad->detector != NULL;
-}
-
-static void
-Reset(Vad *vad)
-{
-	SherpaOnnxVoiceActivityDetectorReset(vad->detector);
-	vad->frames = 0;
-	vad->voiced = 0;
 }
 
 bool
@@ -47,21 +36,15 @@ VadJudge(Vad *vad, const float *frame)
 
 	SherpaOnnxVoiceActivityDetectorAcceptWaveform(vad->detector, frame, (int32_t) SEGMENTER_FRAME);
 	voice = SherpaOnnxVoiceActivityDetectorDetected(vad->detector) != 0;
+	SherpaOnnxVoiceActivityDetectorFlush(vad->detector);
 	SherpaOnnxVoiceActivityDetectorClear(vad->detector);
 	vad->frames++;
-	vad->voiced = voice ? vad->voiced + 1 : 0;
-	if (vad->voiced >= VOICED_FRAMES_MAX)
-	{
-		Reset(vad);
-		vad->held = HELD_FRAMES;
-		return true;
-	}
 	if (!voice && vad->frames >= FRAMES_MAX)
-		Reset(vad);
-	if (vad->held == 0)
-		return voice;
-	vad->held--;
-	return true;
+	{
+		SherpaOnnxVoiceActivityDetectorReset(vad->detector);
+		vad->frames = 0;
+	}
+	return voice;
 }
 
 void

@@ -13,8 +13,6 @@ typedef struct Vad
 {
 	const SherpaOnnxVoiceActivityDetector *detector;
 	int frames; /* since the detector was last reset */
-	int voiced; /* frames in a row */
-	int held; /* frames that are still to be called voice after a reset in speech */
 } Vad;
 
 /* VadCreate loads the model. Returns false, with a report, if the engine does not take it. */

@@ -2,32 +2,11 @@
 # 50 ms of it is there any more.
 use strict;
 use warnings;
-no warnings 'portable';    # addresses have 64 bits
+use Memory;
 use Test::More;
 use Worker;
 
 plan skip_all => 'reading the memory of another process takes root' if $> != 0;
-
-# locked returns the contents of all locked memory of a process.
-sub locked
-{
-	my ($pid) = @_;
-	my ($from, $until, @ranges);
-	for (split /\n/, slurp("/proc/$pid/smaps"))
-	{
-		($from, $until) = (hex $1, hex $2) if /^([0-9a-f]+)-([0-9a-f]+) /;
-		push @ranges, [ $from, $until - $from ] if /^VmFlags:.* lo/;
-	}
-	open my $memory, '<:raw', "/proc/$pid/mem" or die "/proc/$pid/mem: $!";
-	my $contents = '';
-	for (@ranges)
-	{
-		sysseek $memory, $_->[0], 0 or die "seek: $!";
-		sysread $memory, my $part, $_->[1];
-		$contents .= $part;
-	}
-	return $contents;
-}
 
 # found counts windows of 50 ms that the memory holds, as integers or as floating point.
 sub found
