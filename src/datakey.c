@@ -100,7 +100,6 @@ static const DataKey *FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datu
 static void
 WipeCache(void)
 {
-	ForgetIdentity();
 	CipherForget();
 	if (cache == NULL)
 		return;

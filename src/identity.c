@@ -171,6 +171,13 @@ CheckToken(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* ForgetIdentity drops the remembered account. */
+static void
+ForgetIdentity(void)
+{
+	identity_known = false;
+}
+
 /* NoteIdentified remembers that a token is in force during this statement. */
 static void
 NoteIdentified(void)
@@ -291,13 +298,6 @@ const char *
 TokenSubject(void)
 {
 	return claims != NULL ? claims->subject : NULL;
-}
-
-/* ForgetIdentity drops the remembered account. */
-void
-ForgetIdentity(void)
-{
-	identity_known = false;
 }
 
 /* SameUuid compares two UUIDs. */

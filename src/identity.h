@@ -50,9 +50,6 @@ extern bool StatementIdentified(void);
 /* TokenSubject is the subject of the token in force, without any look-up; NULL where there is none. */
 extern const char *TokenSubject(void);
 
-/* ForgetIdentity makes the next CurrentIdentity look the account up again. */
-extern void ForgetIdentity(void);
-
 /* SameUuid compares two UUIDs. */
 extern bool SameUuid(const pg_uuid_t *a, const pg_uuid_t *b);
 
