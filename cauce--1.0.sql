@@ -247,13 +247,32 @@ CREATE TABLE cauce.data_key (
 	epoch date NOT NULL,
 	generation integer NOT NULL CHECK (generation BETWEEN 1 AND 65535),
 	wrapped bytea NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	superseded_at timestamptz,
+	resealed_at timestamptz,
 	PRIMARY KEY (account_id, id, generation),
 	UNIQUE NULLS NOT DISTINCT (account_id, session_id, generation)
 );
 CREATE INDEX data_key_id ON cauce.data_key (id);
 CREATE INDEX data_key_epoch ON cauce.data_key (epoch);
+CREATE INDEX data_key_created_at ON cauce.data_key (created_at) WHERE superseded_at IS NULL;
+CREATE INDEX data_key_superseded_at ON cauce.data_key (superseded_at) WHERE superseded_at IS NOT NULL;
 COMMENT ON TABLE cauce.data_key IS
 	'wrapped keys: one per session, one per account (session_id NULL), one inbox (account_id all zero); deleting a row destroys what it sealed';
+
+COMMENT ON COLUMN cauce.data_key.superseded_at IS 'when rotation gave the key its next generation; new content lies under that one';
+COMMENT ON COLUMN cauce.data_key.resealed_at IS 'when the last content was sealed anew under the next generation';
+
+CREATE TABLE cauce.key_rotation (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	account_id uuid,
+	made_before timestamptz NOT NULL,
+	requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	requested_by name NOT NULL DEFAULT session_user,
+	keys bigint NOT NULL,
+	finished_at timestamptz
+);
+COMMENT ON TABLE cauce.key_rotation IS 'rotations of data keys that were asked for; rotation_status has their progress';
 
 CREATE TABLE cauce.erasure_certificate (
 	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
@@ -329,7 +348,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'session', 'transcript_segment', 'report',
+	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
 		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_run', 'retention_run_id_seq',
 		'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
@@ -428,6 +447,8 @@ CREATE TRIGGER cauce_hold_update BEFORE UPDATE OF title, client ON cauce.session
 	FOR EACH ROW WHEN (OLD.legal_hold) EXECUTE FUNCTION cauce.hold_session();
 
 CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
+	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
+CREATE TRIGGER cauce_superseded AFTER UPDATE OF superseded_at ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
 CREATE TRIGGER cauce_moved AFTER UPDATE ON cauce.data_key
 	FOR EACH ROW WHEN (OLD.organization_id IS DISTINCT FROM NEW.organization_id)
@@ -707,7 +728,116 @@ COMMENT ON FUNCTION cauce.unschedule_retention() IS 'ends what schedule_retentio
 CREATE FUNCTION cauce.keyring_create() RETURNS text
 	AS 'MODULE_PATHNAME', 'cauce_keyring_create' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cauce.keyring_create() IS
-	'makes the keyring file cauce.keyring_file; its id. Raises 55000 when there is one, or when this database has sealed data';
+	'makes the keyring that cauce.keyring_file or cauce.keyring_command names; its id. Raises 55000 when there is one, or when this database has sealed data';
+
+CREATE FUNCTION cauce.keyring_status(OUT kind text, OUT number integer, OUT last_day date, OUT in_use boolean, OUT retired boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'cauce_keyring_status' LANGUAGE C STABLE;
+COMMENT ON FUNCTION cauce.keyring_status() IS
+	'the keys that the keyring holds, never their values: kind master with its number, or epoch with its last day (UTC). Raises 55000 where it cannot be read';
+
+CREATE FUNCTION cauce.master_of(wrapped bytea) RETURNS integer
+	AS 'MODULE_PATHNAME', 'cauce_master_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.master_of(bytea) IS 'the number of the master key that a wrapped data key lies under; 0 for a damaged one';
+
+CREATE FUNCTION cauce.rewrap(id uuid, account_id uuid, organization_id uuid, session_id uuid, epoch date, generation integer,
+	wrapped bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_rewrap' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.rewrap(uuid, uuid, uuid, uuid, date, integer, bytea) IS
+	'a data key wrapped under the master key in use, or NULL, with a warning, when it does not unwrap; cauce''s own';
+
+CREATE FUNCTION cauce.rotate_master_key(prepare boolean DEFAULT false) RETURNS integer
+	AS 'MODULE_PATHNAME', 'cauce_rotate_master_key' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.rotate_master_key(boolean) IS
+	'puts a new master key in use and wraps this database''s data keys under it, other databases'' in the background; its number. With prepare it is only added, so that the keyring can be copied to standbys first. The keyring''s change outlives a rollback';
+
+CREATE FUNCTION cauce.retire_master_key(number integer) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_retire_master_key' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.retire_master_key(integer) IS
+	'has a replaced master key destroyed once no database of the server needs it; backups made while it was in use then open no more. Raises 22023 for the one in use';
+
+CREATE FUNCTION cauce.is_sealed_type(type oid) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE inner_type (oid) AS (
+		SELECT type
+		UNION
+		SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END
+		FROM inner_type i JOIN pg_type t ON t.oid = i.oid
+		WHERE t.typtype = 'd' OR t.typcategory = 'A')
+	SELECT EXISTS (SELECT 1 FROM inner_type i JOIN pg_type t ON t.oid = i.oid
+		JOIN pg_namespace n ON n.oid = t.typnamespace
+		WHERE n.nspname = 'cauce' AND t.typname IN ('encrypted_text', 'encrypted_jsonb', 'encrypted_bytea'));
+END;
+COMMENT ON FUNCTION cauce.is_sealed_type(oid) IS 'whether a type is a sealed one, a domain over one or an array of one';
+
+CREATE FUNCTION cauce.has_unbound_columns() RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (
+		SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		WHERE c.relkind IN ('r', 'm', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+			AND NOT EXISTS (SELECT 1 FROM pg_trigger t
+				WHERE t.tgrelid = c.oid AND t.tgfoid = 'cauce.seal_row'::regproc));
+END;
+COMMENT ON FUNCTION cauce.has_unbound_columns() IS
+	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
+
+CREATE FUNCTION cauce.reseal(value anyelement) RETURNS anyelement
+	AS 'MODULE_PATHNAME', 'cauce_reseal' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.reseal(anyelement) IS
+	'a sealed value, or an array of them, sealed anew under the current generation of its key, bound as it was; cauce''s own';
+
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean) RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('UPDATE %I.%I SET %s WHERE %s', n.nspname, c.relname,
+		string_agg(format('%1$I = cauce.reseal(%1$I)', a.attname), ', ' ORDER BY a.attnum),
+		CASE WHEN of_sessions
+			THEN format('account_id = $1 AND %I = $2',
+				convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()))
+			ELSE 'id = $1' END)
+	FROM pg_trigger t
+	JOIN pg_class c ON c.oid = t.tgrelid
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+		AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+	GROUP BY t.oid, n.nspname, c.relname, t.tgargs
+	UNION ALL
+	SELECT 'UPDATE cauce.archived_session SET bundle = cauce.reseal(bundle) WHERE account_id = $1 AND id = $2'
+	WHERE of_sessions
+$$;
+COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
+	'the statements that seal anew all that lies under the key of account $1 and session $2, or, with false, of account $1; cauce''s own';
+
+CREATE FUNCTION cauce.wake_launcher() RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.wake_launcher() IS 'the background worker visits every database once this transaction has committed; cauce''s own';
+
+CREATE FUNCTION cauce.rotate_data_keys(account_id uuid DEFAULT NULL, older_than interval DEFAULT '0') RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before CONSTANT timestamptz := clock_timestamp() - older_than;
+	rotation bigint;
+BEGIN
+	IF older_than < interval '0' THEN
+		RAISE EXCEPTION 'older_than must not be negative' USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	END IF;
+	INSERT INTO cauce.key_rotation (account_id, made_before, keys)
+	SELECT rotate_data_keys.account_id, before, count(*)
+	FROM cauce.data_key k
+	WHERE k.superseded_at IS NULL AND k.created_at < before
+		AND (rotate_data_keys.account_id IS NULL OR k.account_id = rotate_data_keys.account_id)
+	RETURNING id INTO rotation;
+	PERFORM cauce.wake_launcher();
+	RETURN rotation;
+END
+$$;
+COMMENT ON FUNCTION cauce.rotate_data_keys(uuid, interval) IS
+	'gives every data key, or those of one account, that is older a next generation and has the background worker seal all content anew under it, in committed steps that go on after any interruption; the id of its row in rotation_status';
 
 --
 -- Views
@@ -747,13 +877,47 @@ CREATE VIEW cauce.retention_status WITH (security_barrier = true) AS
 COMMENT ON VIEW cauce.retention_status IS 'whether retention keeps up';
 
 CREATE VIEW cauce.key_status WITH (security_barrier = true) AS
-	SELECT epoch, pg_catalog.count(*) AS data_keys,
-		pg_catalog.count(*) FILTER (WHERE session_id IS NOT NULL) AS session_keys,
-		epoch < (pg_catalog.now() AT TIME ZONE 'UTC')::date AS ended
-	FROM cauce.data_key
-	GROUP BY epoch
+	WITH k AS (
+		SELECT epoch, pg_catalog.count(*) AS data_keys,
+			pg_catalog.count(*) FILTER (WHERE session_id IS NOT NULL) AS session_keys,
+			pg_catalog.count(*) FILTER (WHERE cauce.master_of(wrapped)
+				<> (SELECT number FROM cauce.keyring_status() WHERE kind = 'master' AND in_use)) AS other_master
+		FROM cauce.data_key
+		GROUP BY epoch),
+	r AS (
+		SELECT last_day AS epoch FROM cauce.keyring_status() WHERE kind = 'epoch'),
+	e AS (
+		SELECT epoch, coalesce(k.data_keys, 0) AS data_keys, coalesce(k.session_keys, 0) AS session_keys,
+			coalesce(k.other_master, 0) AS other_master,
+			epoch < (pg_catalog.now() AT TIME ZONE 'UTC')::date AS ended, r.epoch IS NOT NULL AS in_keyring
+		FROM k FULL JOIN r USING (epoch))
+	SELECT epoch, data_keys, session_keys, other_master, ended, in_keyring,
+		CASE WHEN ended AND in_keyring AND data_keys > 0 THEN 'move data keys, then destroy'
+			 WHEN ended AND in_keyring THEN 'destroy'
+			 WHEN NOT ended AND NOT in_keyring THEN 'keyring lacks it'
+			 WHEN other_master > 0 AND in_keyring THEN 'wrap under the master key in use' END AS due
+	FROM e
+	WHERE data_keys > 0 OR ended
 	ORDER BY epoch;
-COMMENT ON VIEW cauce.key_status IS 'how many data keys lie under each epoch';
+COMMENT ON VIEW cauce.key_status IS
+	'epochs that data keys lie under or that have ended: how many keys, how many of sessions, how many under another master key than the one in use, and what is due. Raises 55000 where the keyring cannot be read';
+
+CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
+	SELECT r.id, r.requested_at, r.requested_by, r.account_id, r.keys,
+		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NULL) AS to_renew,
+		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NOT NULL AND k.resealed_at IS NULL) AS to_reseal,
+		pg_catalog.count(k.id) FILTER (WHERE k.resealed_at IS NOT NULL AND k.session_id IS NOT NULL) AS to_destroy,
+		r.finished_at
+	FROM cauce.key_rotation r
+	LEFT JOIN cauce.data_key k ON k.created_at < r.made_before AND (r.account_id IS NULL OR k.account_id = r.account_id)
+		AND k.epoch >= (pg_catalog.now() AT TIME ZONE 'UTC')::date
+		AND (k.session_id IS NULL
+			OR EXISTS (SELECT FROM cauce.session s WHERE s.account_id = k.account_id AND s.id = k.session_id)
+			OR EXISTS (SELECT FROM cauce.archived_session a WHERE a.account_id = k.account_id AND a.id = k.session_id))
+	GROUP BY r.id
+	ORDER BY r.id;
+COMMENT ON VIEW cauce.rotation_status IS
+	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew, keys that wait to be destroyed';
 
 CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 	SELECT at, actor, role, action, session_id, reason
@@ -773,6 +937,7 @@ ALTER TABLE cauce.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.archived_session ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.data_key ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.key_rotation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.erasure_certificate ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -856,6 +1021,7 @@ CREATE POLICY mine ON cauce.audit_log FOR SELECT TO cauce_app
 	USING (account_id = (SELECT cauce.account_id()));
 CREATE POLICY audit ON cauce.audit_log FOR SELECT TO cauce_auditor USING (true);
 
+CREATE POLICY operate ON cauce.key_rotation FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_run FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_failure FOR SELECT TO cauce_operator USING (true);
 
@@ -910,7 +1076,7 @@ GRANT SELECT (id, organization_id, subject, role, login_role, retention_days, re
 GRANT SELECT (account_id, id, organization_id, status, started_at, ended_at, retention_days, retain_until,
 	legal_hold) ON cauce.session TO cauce_operator;
 GRANT SELECT ON cauce.retention_run, cauce.retention_failure, cauce.due_session, cauce.retention_status,
-	cauce.key_status TO cauce_operator;
+	cauce.key_status, cauce.key_rotation, cauce.rotation_status TO cauce_operator;
 GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate TO cauce_auditor;
 
 -- Input and output functions are reached through the type, by whoever may use it.
@@ -929,5 +1095,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 	TO cauce_app, cauce_auditor, cauce_operator;
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
-	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention()
+	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
+	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns()
 	TO cauce_operator;

@@ -12,12 +12,15 @@
 #include "datakey.h"
 #include "identity.h"
 #include "jose.h"
-#include "keyring.h"
+#include "keyring_edit.h"
+#include "keyring_store.h"
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
 #include "redact.h"
 #include "session.h"
+#include "shared.h"
+#include "upkeep.h"
 
 PG_MODULE_MAGIC;
 
@@ -34,7 +37,9 @@ _PG_init(void)
 						errmsg("cauce must be loaded when the server starts"),
 						errhint("Add cauce to shared_preload_libraries and restart the server.")));
 	LibJoseInit();
-	KeyringInit();
+	SharedInit();
+	KeyringStoreInit();
+	KeyringEditInit();
 	JoseInit();
 	IdentityInit();
 	AuthorityInit();
@@ -42,6 +47,7 @@ _PG_init(void)
 	SessionInit();
 	LiteralsInit();
 	RedactInit();
+	UpkeepInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");
 }

@@ -225,9 +225,9 @@ SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 					 binding, bytes, size);
 }
 
-/* ReadHeader copies the header out, after checking the form. */
+/* ReadAnyHeader copies the header of a value of any kind out, after checking the form. */
 static SealedHeader
-ReadHeader(const Sealed *sealed, SealedKind kind)
+ReadAnyHeader(const Sealed *sealed)
 {
 	SealedHeader header;
 
@@ -236,6 +236,15 @@ ReadHeader(const Sealed *sealed, SealedKind kind)
 	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
 	if (header.version != SEALED_VERSION)
 		DamagedValue("Its format version is unknown.");
+	return header;
+}
+
+/* ReadHeader is ReadAnyHeader for a value that must be of one kind. */
+static SealedHeader
+ReadHeader(const Sealed *sealed, SealedKind kind)
+{
+	SealedHeader header = ReadAnyHeader(sealed);
+
 	if ((header.flags & SEALED_KIND_MASK) != kind ||
 		(header.flags & ~(SEALED_KIND_MASK | SEALED_COMPRESSED | SEALED_AT_INPUT)) != 0)
 		DamagedValue("Its flags do not fit its type.");
@@ -424,4 +433,45 @@ SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *accou
 				   Size *size)
 {
 	return OpenFor(sealed, kind, account, bytes, size);
+}
+
+/*
+ * SealedRenew seals a value under the current generation of its key, in the same place. What
+ * lies under that already, and what was sealed at input, stays as it is.
+ */
+Sealed *
+SealedRenew(Sealed *sealed)
+{
+	SealedHeader header = ReadAnyHeader(sealed);
+	const DataKey *key;
+	DataKey owner;
+	pg_uuid_t id;
+	char *bytes;
+	Size size;
+	SealedKind kind = header.flags & SEALED_KIND_MASK;
+	Sealed *fresh;
+
+	if (header.flags & SEALED_AT_INPUT)
+		return sealed;
+	memcpy(id.data, header.key, UUID_LEN);
+	key = DataKeyById(&id, GenerationOf(&header), NULL);
+	if (key == NULL)
+		DamagedValue("Its key is not there.");
+	owner = *key;
+	key = owner.has_session ? DataKeyForSession(&owner.account, &owner.session)
+							: DataKeyForAccount(&owner.account);
+	if (key == NULL || key->generation == owner.generation)
+		return sealed;
+
+	key = DataKeyById(&id, owner.generation, &owner.account); /* the look-up may have wiped it */
+	if (key == NULL)
+		DamagedValue("Its key is not there.");
+	OpenUnder(owner.has_session ? key->secret : Derived(key, NULL, 0, RowLabel), &header, sealed,
+			  &bytes, &size);
+	fresh = owner.has_session
+				? SealForSession(kind, bytes, size, &owner.account, &owner.session, header.binding)
+				: SealForAccount(kind, bytes, size, &owner.account, header.binding);
+	SecretWipe(bytes, size);
+	pfree(bytes);
+	return fresh;
 }

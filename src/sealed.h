@@ -84,6 +84,13 @@ extern bool SealedIsInput(const Sealed *sealed);
 /* SealedIsBoundTo tells whether a value has the given binding, whatever its key. */
 extern bool SealedIsBoundTo(const Sealed *sealed, const uint8 *binding);
 
+/*
+ * SealedRenew gives a value under the current generation of its key, bound to the same place;
+ * the value itself where there is nothing to do. It asks for nobody's authority: its callers
+ * store what it gives. Raises XX001 for a damaged value and one whose key is not there.
+ */
+extern Sealed *SealedRenew(Sealed *sealed);
+
 /* SealedCheckForm raises XX001 unless the bytes have the form of a sealed value of that kind. */
 extern void SealedCheckForm(const Sealed *sealed, SealedKind kind);
 
