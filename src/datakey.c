@@ -92,6 +92,8 @@ static int next_slot = 0;
 static uint64 invalidations = 0; /* of cauce.data_key, since this process began */
 /* The keyring that the cached keys were unwrapped with, and the table that they come from. */
 static char checked_keyring[64];
+/* The start of the statement in which that was last compared with the file; 0 in no transaction. */
+static TimestampTz checked_at = 0;
 static Oid data_key_table = InvalidOid;
 
 static const DataKey *FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values);
@@ -119,6 +121,7 @@ WipeAtExit(int code, Datum arg)
 static void
 WipeAtAbort(XactEvent event, void *arg)
 {
+	checked_at = 0;
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		WipeCache();
 }
@@ -417,11 +420,24 @@ FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
 void
 DataKeyCheckKeyring(void)
 {
-	if (strcmp(checked_keyring, KeyringId()) == 0)
-		return;
-	WipeCache();
-	(void) DataKeyInbox();
-	strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	if (strcmp(checked_keyring, KeyringId()) != 0)
+	{
+		WipeCache();
+		(void) DataKeyInbox();
+		strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	}
+	checked_at = GetCurrentStatementStartTimestamp();
+}
+
+/*
+ * CheckKeyringOnce is DataKeyCheckKeyring once a statement, for keys that are there:
+ * looking at the file costs more than sealing a value. Whoever makes a key checks anew.
+ */
+static void
+CheckKeyringOnce(void)
+{
+	if (checked_at == 0 || checked_at != GetCurrentStatementStartTimestamp())
+		DataKeyCheckKeyring();
 }
 
 /* DataKeyById finds a key by the name that a sealed value carries. */
@@ -614,7 +630,7 @@ DataKeyForAccount(const pg_uuid_t *account)
 	static CurrentKey memo;
 	const DataKey *key;
 
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	key = AccountKey(&memo, account);
 	if (key == NULL && CanWrite())
 	{
