@@ -290,7 +290,14 @@ CipherUnwrap(const uint8 *kek, const uint8 *wrapped, uint8 *key)
 void
 CipherDigest(const void *bytes, Size size, uint8 *digest)
 {
+	static EVP_MD_CTX *context = NULL;
+	bool fresh = context == NULL;
+
 	PrepareCipher();
-	if (EVP_Digest(bytes, size, digest, NULL, sha256, NULL) != 1)
+	if (fresh)
+		context = EVP_MD_CTX_new();
+	if (context == NULL || EVP_DigestInit_ex2(context, fresh ? sha256 : NULL, NULL) != 1 ||
+		EVP_DigestUpdate(context, bytes, size) != 1 ||
+		EVP_DigestFinal_ex(context, digest, NULL) != 1)
 		CipherFailed("SHA-256");
 }

@@ -9,6 +9,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -63,6 +64,18 @@ FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 	ReleaseSysCache(tuple);
 }
 
+/* NameRoot lists schema and table. The shape lives no longer than a lock on the table, so they stay true. */
+static void
+NameRoot(RowShape *shape, MemoryContext context)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+
+	initStringInfo(&shape->root_name);
+	RowNameAdd(&shape->root_name, get_namespace_name(get_rel_namespace(shape->root)));
+	RowNameAdd(&shape->root_name, get_rel_name(shape->root));
+	MemoryContextSwitchTo(before);
+}
+
 /* RowShapeMake describes a table. */
 RowShape *
 RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
@@ -78,6 +91,7 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 	shape->root = shape->relation;
 	if (relation->rd_rel->relispartition)
 		shape->root = llast_oid(get_partition_ancestors(shape->relation));
+	NameRoot(shape, context);
 	shape->columns = descriptor->natts;
 	if (trigger->tgnargs > 0)
 	{
@@ -101,13 +115,17 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 void
 RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 {
-	RowNameAdd(name, get_namespace_name(get_rel_namespace(shape->root)));
-	RowNameAdd(name, get_rel_name(shape->root));
+	appendBinaryStringInfo(name, shape->root_name.data, shape->root_name.len);
 	for (int i = 0; i < shape->primary_count; i++)
 	{
 		bool isnull;
 		Datum value = heap_getattr(row, shape->primary[i], RelationGetDescr(relation), &isnull);
 
-		RowNameAdd(name, isnull ? "" : OutputFunctionCall(&shape->primary_out[i], value));
+		if (isnull)
+			RowNameAdd(name, "");
+		else if (shape->primary_out[i].fn_oid == F_UUID_OUT)
+			RowNameAddUuid(name, DatumGetUUIDP(value));
+		else
+			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
 	}
 }

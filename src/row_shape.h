@@ -16,6 +16,7 @@ typedef struct RowShape
 {
 	Oid relation;
 	Oid root; /* the partitioned table above, or the table itself */
+	StringInfoData root_name; /* its schema and name, as every binding begins with them */
 	int columns; /* of the tuple descriptor that this was made for */
 	AttrNumber account;
 	AttrNumber session; /* 0: the row belongs to its account */
