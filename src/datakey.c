@@ -187,18 +187,25 @@ NameOf(const pg_uuid_t *id, uint16 generation)
 	return name;
 }
 
-/* CachedKey looks a key up in the cache. */
+/* CachedKey looks a key up in the cache; first where hint says, which it keeps true. */
 static const DataKey *
-CachedKey(const pg_uuid_t *id, uint16 generation)
+CachedKey(const pg_uuid_t *id, uint16 generation, int *hint)
 {
-	CacheName name = NameOf(id, generation);
+	CacheName name;
 	CacheEntry *entry;
 
 	AcceptInvalidationMessages();
 	if (cache == NULL)
 		return NULL;
+	if (slots[*hint].secret != NULL && slots[*hint].generation == generation &&
+		SameUuid(&slots[*hint].id, id))
+		return &slots[*hint];
+	name = NameOf(id, generation);
 	entry = hash_search(cache, &name, HASH_FIND, NULL);
-	return entry != NULL ? &slots[entry->slot] : NULL;
+	if (entry == NULL)
+		return NULL;
+	*hint = entry->slot;
+	return &slots[*hint];
 }
 
 /* CacheKey keeps a key in the next slot, over the one that was there. */
@@ -446,7 +453,8 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 {
 	static SPIPlanPtr with_account = NULL;
 	static SPIPlanPtr without_account = NULL;
-	const DataKey *key = CachedKey(id, generation);
+	static int hint = 0; /* values come in runs */
+	const DataKey *key = CachedKey(id, generation, &hint);
 	Datum values[3];
 
 	if (key != NULL)
@@ -474,6 +482,7 @@ typedef struct CurrentKey
 	pg_uuid_t session;
 	pg_uuid_t id;
 	uint16 generation;
+	int hint; /* where in the cache */
 	bool known;
 } CurrentKey;
 
@@ -482,7 +491,7 @@ static const DataKey *
 CurrentFrom(CurrentKey *memo, const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	if (memo->known && SameUuid(&memo->account, account) && SameUuid(&memo->session, session))
-		return CachedKey(&memo->id, memo->generation);
+		return CachedKey(&memo->id, memo->generation, &memo->hint);
 	return NULL;
 }
 
