@@ -41,6 +41,9 @@ ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# The server may have been built without dependency tracking.
+$(OBJS): $(wildcard src/*.h)
+
 else
 
 .PHONY: $(HOUSE)
