@@ -113,6 +113,13 @@ AuditOpening(const DataKey *key, const Identity *who)
 	(void) hash_search(audited, &key->session, HASH_ENTER, NULL);
 }
 
+/* AuthorityOfOwner compares accounts. */
+bool
+AuthorityOfOwner(const Identity *who, const DataKey *key)
+{
+	return who != NULL && who->scope == SCOPE_APP && SameUuid(&who->account, &key->account);
+}
+
 /* AuthorityOver decides. */
 Authority
 AuthorityOver(const DataKey *key)
@@ -128,12 +135,10 @@ AuthorityOver(const DataKey *key)
 	who = CurrentIdentity();
 	if (who == NULL)
 		return AUTHORITY_NO_IDENTITY;
-	if (who->scope != SCOPE_APP)
-		return AUTHORITY_NOT_YOURS;
-	if (SameUuid(&who->account, &copy.account))
+	if (AuthorityOfOwner(who, &copy))
 		return AUTHORITY_GRANTED;
-	if (who->reads_content && copy.has_session && copy.has_organization &&
-		SameUuid(&who->organization, &copy.organization))
+	if (who->scope == SCOPE_APP && who->reads_content && copy.has_session &&
+		copy.has_organization && SameUuid(&who->organization, &copy.organization))
 	{
 		AuditOpening(&copy, who);
 		return AUTHORITY_GRANTED;

@@ -6,6 +6,7 @@
 #define CAUCE_AUTHORITY_H
 
 #include "datakey.h"
+#include "identity.h"
 
 typedef enum Authority
 {
@@ -23,6 +24,9 @@ extern void AuthorityInit(void);
  * where that cannot be written, it raises 25006.
  */
 extern Authority AuthorityOver(const DataKey *key);
+
+/* AuthorityOfOwner tells, without any look-up, whether who owns key and so may open under it. */
+extern bool AuthorityOfOwner(const Identity *who, const DataKey *key);
 
 /* AuthorityAnyone is false when no value can be opened whatever its key: no identity, no custody. */
 extern bool AuthorityAnyone(void);

@@ -59,6 +59,8 @@ static int next_slot = 0;
 static uint64 invalidations = 0; /* of cauce.data_key, since this process began */
 /* The keyring that the cached keys were unwrapped with, and the table that they come from. */
 static char checked_keyring[64];
+/* The start of the statement in which that was last compared with the file; 0 in no transaction. */
+static TimestampTz checked_at = 0;
 static Oid data_key_table = InvalidOid;
 
 static const DataKey *FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values);
@@ -86,6 +88,7 @@ WipeAtExit(int code, Datum arg)
 static void
 WipeAtAbort(XactEvent event, void *arg)
 {
+	checked_at = 0;
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		WipeCache();
 }
@@ -151,18 +154,25 @@ NameOf(const pg_uuid_t *id, uint16 generation)
 	return name;
 }
 
-/* CachedKey looks a key up in the cache. */
+/* CachedKey looks a key up in the cache; first where hint says, which it keeps true. */
 static const DataKey *
-CachedKey(const pg_uuid_t *id, uint16 generation)
+CachedKey(const pg_uuid_t *id, uint16 generation, int *hint)
 {
-	CacheName name = NameOf(id, generation);
+	CacheName name;
 	CacheEntry *entry;
 
 	AcceptInvalidationMessages();
 	if (cache == NULL)
 		return NULL;
+	if (slots[*hint].secret != NULL && slots[*hint].generation == generation &&
+		SameUuid(&slots[*hint].id, id))
+		return &slots[*hint];
+	name = NameOf(id, generation);
 	entry = hash_search(cache, &name, HASH_FIND, NULL);
-	return entry != NULL ? &slots[entry->slot] : NULL;
+	if (entry == NULL)
+		return NULL;
+	*hint = entry->slot;
+	return &slots[*hint];
 }
 
 /* CacheKey keeps a key in the next slot, over the one that was there. */
@@ -250,11 +260,24 @@ FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
 void
 DataKeyCheckKeyring(void)
 {
-	if (strcmp(checked_keyring, KeyringId()) == 0)
-		return;
-	WipeCache();
-	(void) DataKeyInbox();
-	strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	if (strcmp(checked_keyring, KeyringId()) != 0)
+	{
+		WipeCache();
+		(void) DataKeyInbox();
+		strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	}
+	checked_at = GetCurrentStatementStartTimestamp();
+}
+
+/*
+ * CheckKeyringOnce is DataKeyCheckKeyring once a statement, for keys that are there:
+ * looking at the file costs more than sealing a value. Whoever makes a key checks anew.
+ */
+static void
+CheckKeyringOnce(void)
+{
+	if (checked_at == 0 || checked_at != GetCurrentStatementStartTimestamp())
+		DataKeyCheckKeyring();
 }
 
 /* DataKeyById finds a key by the name that a sealed value carries. */
@@ -263,7 +286,8 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 {
 	static SPIPlanPtr with_account = NULL;
 	static SPIPlanPtr without_account = NULL;
-	const DataKey *key = CachedKey(id, generation);
+	static int hint = 0; /* values come in runs */
+	const DataKey *key = CachedKey(id, generation, &hint);
 	Datum values[3];
 
 	if (key != NULL)
@@ -291,6 +315,7 @@ typedef struct CurrentKey
 	pg_uuid_t session;
 	pg_uuid_t id;
 	uint16 generation;
+	int hint; /* where in the cache */
 	bool known;
 } CurrentKey;
 
@@ -299,7 +324,7 @@ static const DataKey *
 CurrentFrom(CurrentKey *memo, const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	if (memo->known && SameUuid(&memo->account, account) && SameUuid(&memo->session, session))
-		return CachedKey(&memo->id, memo->generation);
+		return CachedKey(&memo->id, memo->generation, &memo->hint);
 	return NULL;
 }
 
@@ -425,7 +450,7 @@ DataKeyForAccount(const pg_uuid_t *account)
 	static CurrentKey memo;
 	const DataKey *key;
 
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	key = AccountKey(&memo, account);
 	if (key == NULL && CanWrite())
 	{

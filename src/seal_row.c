@@ -13,88 +13,21 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/partition.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "authority.h"
 #include "binding.h"
 #include "datakey.h"
 #include "identity.h"
+#include "row_shape.h"
 #include "sealed.h"
 #include "secret.h"
 #include "session.h"
-#include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_seal_row);
-
-/* What the trigger knows of its table; kept with the trigger's function info. */
-typedef struct RowShape
-{
-	Oid relation;
-	Oid root; /* the partitioned table above, or the table itself */
-	int columns; /* of the tuple descriptor that this was made for */
-	AttrNumber account;
-	AttrNumber session; /* 0: the row belongs to its account */
-	int primary_count;
-	AttrNumber primary[INDEX_MAX_KEYS];
-	FmgrInfo primary_out[INDEX_MAX_KEYS];
-	int sealed_count;
-	AttrNumber *sealed;
-} RowShape;
-
-/* ColumnNamed finds a UUID column or raises. */
-static AttrNumber
-ColumnNamed(Relation relation, const char *name)
-{
-	AttrNumber column = get_attnum(RelationGetRelid(relation), name);
-
-	if (column == InvalidAttrNumber ||
-		TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid != UUIDOID)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-						errmsg("table \"%s\" has no column \"%s\" of type uuid",
-							   RelationGetRelationName(relation), name),
-						errhint("cauce.seal_row() needs account_id and the session's column.")));
-	return column;
-}
-
-/* FindPrimaryKey fills in the columns that identify a row, in the order of the primary key. */
-static void
-FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
-{
-	Oid index = RelationGetPrimaryKeyIndex(relation);
-	HeapTuple tuple;
-	Form_pg_index form;
-
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(relation)),
-				 errhint("Sealed values are bound to their row by its primary key.")));
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", index);
-	form = (Form_pg_index) GETSTRUCT(tuple);
-	for (int i = 0; i < form->indnkeyatts; i++)
-	{
-		AttrNumber column = form->indkey.values[i];
-		Oid out;
-		bool is_varlena;
-
-		getTypeOutputInfo(TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid, &out,
-						  &is_varlena);
-		fmgr_info_cxt(out, &shape->primary_out[i], context);
-		shape->primary[i] = column;
-	}
-	shape->primary_count = form->indnkeyatts;
-	ReleaseSysCache(tuple);
-}
 
 /* ShapeOf describes the trigger's table, once for as long as it stays as it is. */
 static RowShape *
@@ -102,55 +35,13 @@ ShapeOf(FunctionCallInfo fcinfo, const TriggerData *trigger)
 {
 	RowShape *shape = fcinfo->flinfo->fn_extra;
 	Relation relation = trigger->tg_relation;
-	TupleDesc descriptor = RelationGetDescr(relation);
-	MemoryContext context = fcinfo->flinfo->fn_mcxt;
-	Oid sealed_type;
 
 	if (shape != NULL && shape->relation == RelationGetRelid(relation) &&
-		shape->columns == descriptor->natts)
+		shape->columns == RelationGetDescr(relation)->natts)
 		return shape;
-
-	sealed_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
-								  ObjectIdGetDatum(CauceSchema()));
-	shape = MemoryContextAllocZero(context, sizeof(RowShape));
-	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
-	shape->relation = RelationGetRelid(relation);
-	shape->root = shape->relation;
-	if (relation->rd_rel->relispartition)
-		shape->root = llast_oid(get_partition_ancestors(shape->relation));
-	shape->columns = descriptor->natts;
-	if (trigger->tg_trigger->tgnargs > 0)
-	{
-		shape->account = ColumnNamed(relation, "account_id");
-		shape->session = ColumnNamed(relation, trigger->tg_trigger->tgargs[0]);
-	}
-	else
-		shape->account = ColumnNamed(relation, "id");
-	FindPrimaryKey(shape, relation, context);
-	for (int i = 0; i < descriptor->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(descriptor, i);
-
-		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
-			shape->sealed[shape->sealed_count++] = column->attnum;
-	}
+	shape = RowShapeMake(relation, trigger->tg_trigger, fcinfo->flinfo->fn_mcxt);
 	fcinfo->flinfo->fn_extra = shape;
 	return shape;
-}
-
-/* RowName lists schema, table and primary key: what every binding of the row begins with. */
-static void
-RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
-{
-	RowNameAdd(name, get_namespace_name(get_rel_namespace(shape->root)));
-	RowNameAdd(name, get_rel_name(shape->root));
-	for (int i = 0; i < shape->primary_count; i++)
-	{
-		bool isnull;
-		Datum value = heap_getattr(row, shape->primary[i], RelationGetDescr(relation), &isnull);
-
-		RowNameAdd(name, isnull ? "" : OutputFunctionCall(&shape->primary_out[i], value));
-	}
 }
 
 /* KeyFor finds the key of the row's account or session; one that was never needed before is made. */

@@ -1,0 +1,131 @@
+/*
+ * row_shape.c
+ *		Reading the shape of a table whose rows are sealed from the catalog.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/partition.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "binding.h"
+#include "row_shape.h"
+#include "spi.h"
+
+/* ColumnNamed finds a UUID column or raises. */
+static AttrNumber
+ColumnNamed(Relation relation, const char *name)
+{
+	AttrNumber column = get_attnum(RelationGetRelid(relation), name);
+
+	if (column == InvalidAttrNumber ||
+		TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid != UUIDOID)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("table \"%s\" has no column \"%s\" of type uuid",
+							   RelationGetRelationName(relation), name),
+						errhint("cauce.seal_row() needs account_id and the session's column.")));
+	return column;
+}
+
+/* FindPrimaryKey fills in the columns that identify a row, in the order of the primary key. */
+static void
+FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
+{
+	Oid index = RelationGetPrimaryKeyIndex(relation);
+	HeapTuple tuple;
+	Form_pg_index form;
+
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(relation)),
+				 errhint("Sealed values are bound to their row by its primary key.")));
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for index %u", index);
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		AttrNumber column = form->indkey.values[i];
+		Oid out;
+		bool is_varlena;
+
+		getTypeOutputInfo(TupleDescAttr(RelationGetDescr(relation), column - 1)->atttypid, &out,
+						  &is_varlena);
+		fmgr_info_cxt(out, &shape->primary_out[i], context);
+		shape->primary[i] = column;
+	}
+	shape->primary_count = form->indnkeyatts;
+	ReleaseSysCache(tuple);
+}
+
+/* NameRoot lists schema and table. The shape lives no longer than a lock on the table, so they stay true. */
+static void
+NameRoot(RowShape *shape, MemoryContext context)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+
+	initStringInfo(&shape->root_name);
+	RowNameAdd(&shape->root_name, get_namespace_name(get_rel_namespace(shape->root)));
+	RowNameAdd(&shape->root_name, get_rel_name(shape->root));
+	MemoryContextSwitchTo(before);
+}
+
+/* RowShapeMake describes a table. */
+RowShape *
+RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
+{
+	TupleDesc descriptor = RelationGetDescr(relation);
+	Oid sealed_type =
+		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
+						ObjectIdGetDatum(CauceSchema()));
+	RowShape *shape = MemoryContextAllocZero(context, sizeof(RowShape));
+
+	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
+	shape->relation = RelationGetRelid(relation);
+	shape->root = shape->relation;
+	if (relation->rd_rel->relispartition)
+		shape->root = llast_oid(get_partition_ancestors(shape->relation));
+	NameRoot(shape, context);
+	shape->columns = descriptor->natts;
+	if (trigger->tgnargs > 0)
+	{
+		shape->account = ColumnNamed(relation, "account_id");
+		shape->session = ColumnNamed(relation, trigger->tgargs[0]);
+	}
+	else
+		shape->account = ColumnNamed(relation, "id");
+	FindPrimaryKey(shape, relation, context);
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(descriptor, i);
+
+		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
+			shape->sealed[shape->sealed_count++] = column->attnum;
+	}
+	return shape;
+}
+
+/* RowName lists schema, table and primary key. */
+void
+RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	appendBinaryStringInfo(name, shape->root_name.data, shape->root_name.len);
+	for (int i = 0; i < shape->primary_count; i++)
+	{
+		bool isnull;
+		Datum value = heap_getattr(row, shape->primary[i], RelationGetDescr(relation), &isnull);
+
+		if (isnull)
+			RowNameAdd(name, "");
+		else if (shape->primary_out[i].fn_oid == F_UUID_OUT)
+			RowNameAddUuid(name, DatumGetUUIDP(value));
+		else
+			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
+	}
+}
