@@ -709,6 +709,12 @@ CREATE FUNCTION cauce.keyring_create() RETURNS text
 COMMENT ON FUNCTION cauce.keyring_create() IS
 	'makes the keyring file cauce.keyring_file; its id. Raises 55000 when there is one, or when this database has sealed data';
 
+CREATE FUNCTION cauce.verify("table" regclass)
+	RETURNS TABLE (account_id uuid, session_id uuid, primary_key text, column_name name, problem text)
+	AS 'MODULE_PATHNAME', 'cauce_verify' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.verify(regclass) IS
+	'opens every sealed value of a table and lists those that are damaged, have lost their key or lie in another place than they were sealed for; never content';
+
 --
 -- Views
 --
@@ -929,5 +935,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 	TO cauce_app, cauce_auditor, cauce_operator;
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
-	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention()
+	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
+	cauce.verify(regclass)
 	TO cauce_operator;

@@ -325,6 +325,22 @@ SealedHere(const SealedHeader *header)
 		   memcmp(header->binding, input.salt, SEALED_BINDING_BYTES) == 0;
 }
 
+/* OpenWith opens with key, or with what is derived from it for values of this sort. */
+static void
+OpenWith(const DataKey *key, const SealedHeader *header, const Sealed *sealed, char **bytes,
+		 Size *size)
+{
+	if (SealedHere(header) && SameUuid(&input.id, &key->id) && input.generation == key->generation)
+		OpenUnder(input.derived, header, sealed, bytes, size);
+	else if (header->flags & SEALED_AT_INPUT)
+		OpenUnder(Derived(key, header->binding, SEALED_BINDING_BYTES, InputLabel), header, sealed,
+				  bytes, size);
+	else if (!key->has_session)
+		OpenUnder(Derived(key, NULL, 0, RowLabel), header, sealed, bytes, size);
+	else
+		OpenUnder(key->secret, header, sealed, bytes, size);
+}
+
 /*
  * IsOwnInput tells whether the trigger may open a value because it was just handed
  * in: sealed at input by this process, and under the key that the caller's input
@@ -398,16 +414,7 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 					  &copy.account); /* asking may have wiped the cache */
 	if (key == NULL)
 		return OPEN_DESTROYED;
-	if (SealedHere(&header) && SameUuid(&input.id, &id) &&
-		input.generation == GenerationOf(&header))
-		OpenUnder(input.derived, &header, sealed, bytes, size);
-	else if (header.flags & SEALED_AT_INPUT)
-		OpenUnder(Derived(key, header.binding, SEALED_BINDING_BYTES, InputLabel), &header, sealed,
-				  bytes, size);
-	else if (!key->has_session)
-		OpenUnder(Derived(key, NULL, 0, RowLabel), &header, sealed, bytes, size);
-	else
-		OpenUnder(key->secret, &header, sealed, bytes, size);
+	OpenWith(key, &header, sealed, bytes, size);
 	return OPEN_OK;
 }
 
@@ -424,4 +431,26 @@ SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *accou
 				   Size *size)
 {
 	return OpenFor(sealed, kind, account, bytes, size);
+}
+
+/* SealedExamine opens a value for nobody. */
+bool
+SealedExamine(const Sealed *sealed, SealedKind kind, DataKey *key)
+{
+	SealedHeader header = ReadHeader(sealed, kind);
+	const DataKey *found;
+	pg_uuid_t id;
+	char *bytes = NULL;
+	Size size = 0;
+
+	memcpy(id.data, header.key, UUID_LEN);
+	found = DataKeyById(&id, GenerationOf(&header), NULL);
+	if (found == NULL)
+		return false;
+	*key = *found;
+	key->secret = NULL;
+	OpenWith(found, &header, sealed, &bytes, &size);
+	SecretWipe(bytes, size);
+	pfree(bytes);
+	return true;
 }
