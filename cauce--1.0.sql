@@ -839,6 +839,12 @@ $$;
 COMMENT ON FUNCTION cauce.rotate_data_keys(uuid, interval) IS
 	'gives every data key, or those of one account, that is older a next generation and has the background worker seal all content anew under it, in committed steps that go on after any interruption; the id of its row in rotation_status';
 
+CREATE FUNCTION cauce.verify("table" regclass)
+	RETURNS TABLE (account_id uuid, session_id uuid, primary_key text, column_name name, problem text)
+	AS 'MODULE_PATHNAME', 'cauce_verify' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.verify(regclass) IS
+	'opens every sealed value of a table and lists those that are damaged, have lost their key or lie in another place than they were sealed for; never content';
+
 --
 -- Views
 --
@@ -1096,5 +1102,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns()
+	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns(),
+	cauce.verify(regclass)
 	TO cauce_operator;

@@ -31,8 +31,8 @@ PG_FUNCTION_INFO_V1(cauce_restore_session);
 /* An archive is erased after so many days, the longest retention there is, unless its owner does so before. */
 #define ARCHIVE_DAYS KEYRING_HORIZON_DAYS
 
-/* BundleBinding binds a bundle to its row of cauce.archived_session. */
-static void
+/* BundleBinding binds a bundle to its row. */
+void
 BundleBinding(const pg_uuid_t *account, const pg_uuid_t *session, uint8 *binding)
 {
 	StringInfoData row_name;

@@ -40,6 +40,8 @@ FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 	HeapTuple tuple;
 	Form_pg_index form;
 
+	if (!OidIsValid(index) && shape->account == InvalidAttrNumber)
+		return;
 	if (!OidIsValid(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -93,7 +95,9 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 		shape->root = llast_oid(get_partition_ancestors(shape->relation));
 	NameRoot(shape, context);
 	shape->columns = descriptor->natts;
-	if (trigger->tgnargs > 0)
+	if (trigger == NULL)
+		shape->account = InvalidAttrNumber;
+	else if (trigger->tgnargs > 0)
 	{
 		shape->account = ColumnNamed(relation, "account_id");
 		shape->session = ColumnNamed(relation, trigger->tgargs[0]);

@@ -18,7 +18,7 @@ typedef struct RowShape
 	Oid root; /* the partitioned table above, or the table itself */
 	StringInfoData root_name; /* its schema and name, as every binding begins with them */
 	int columns; /* of the tuple descriptor that this was made for */
-	AttrNumber account;
+	AttrNumber account; /* 0: no trigger binds the rows */
 	AttrNumber session; /* 0: the row belongs to its account */
 	int primary_count;
 	AttrNumber primary[INDEX_MAX_KEYS];
@@ -30,6 +30,7 @@ typedef struct RowShape
 /*
  * RowShapeMake describes a table as its sealing trigger sees it, in context. It raises
  * 42703 where the trigger's columns are missing, 55000 where there is no primary key.
+ * Without a trigger neither is asked for.
  */
 extern RowShape *RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context);
 

@@ -9,6 +9,7 @@
 #define CAUCE_SEALED_H
 
 #include "cipher.h"
+#include "datakey.h"
 #include "utils/uuid.h"
 
 #define SEALED_VERSION 1
@@ -73,6 +74,13 @@ extern OpenResult SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes
  */
 extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind,
 									 const pg_uuid_t *account, char **bytes, Size *size);
+
+/*
+ * SealedExamine opens a value as cauce itself, whoever is asking, and throws away what
+ * it held. It gives the key without its secret; false when that is not there. A damaged
+ * value raises XX001.
+ */
+extern bool SealedExamine(const Sealed *sealed, SealedKind kind, DataKey *key);
 
 /* SealedIsBound tells whether a value lies under the given key name with the given binding. */
 extern bool SealedIsBound(const Sealed *sealed, const pg_uuid_t *key, uint16 generation,
