@@ -10,6 +10,7 @@
 
 #include "authority.h"
 #include "datakey.h"
+#include "derived.h"
 #include "identity.h"
 #include "jose.h"
 #include "keyring.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 	DataKeyInit();
 	SessionInit();
 	LiteralsInit();
+	DerivedInit();
 	RedactInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");

@@ -5,10 +5,10 @@
  *		cauce.seal_row()             the row belongs to its account
  *		cauce.seal_row('session_id') the row belongs to the session in that column
  *
- * The table has a column account_id and a primary key. Every column of type
- * cauce.encrypted_text is opened and sealed again under the account's or the
- * session's key, with a fresh nonce, bound to table, column and primary key.
- * A value that lies there already, bound so, is left alone.
+ * The table has a column account_id and a primary key. Every value of a sealed type,
+ * in a column or in an array, is opened and sealed again under the account's or the
+ * session's key, with a fresh nonce, bound to table, column and primary key, and in
+ * an array to its place. A value that lies there already, bound so, is left alone.
  */
 #include "postgres.h"
 
@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -27,12 +28,19 @@
 #include "binding.h"
 #include "datakey.h"
 #include "identity.h"
-#include "sealed.h"
+#include "sealed_type.h"
 #include "secret.h"
 #include "session.h"
-#include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_seal_row);
+
+/* A column that holds sealed values: one, or an array of them. */
+typedef struct SealedColumn
+{
+	AttrNumber number;
+	SealedKind kind;
+	Oid element; /* the type of an array's elements, else InvalidOid */
+} SealedColumn;
 
 /* What the trigger knows of its table; kept with the trigger's function info. */
 typedef struct RowShape
@@ -46,7 +54,7 @@ typedef struct RowShape
 	AttrNumber primary[INDEX_MAX_KEYS];
 	FmgrInfo primary_out[INDEX_MAX_KEYS];
 	int sealed_count;
-	AttrNumber *sealed;
+	SealedColumn *sealed;
 } RowShape;
 
 /* ColumnNamed finds a UUID column or raises. */
@@ -96,6 +104,30 @@ FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 	ReleaseSysCache(tuple);
 }
 
+/*
+ * AddColumn notes a column if it holds sealed values. Inside of a row type they would
+ * stay under a key that outlives the session, so there it raises.
+ */
+static void
+AddColumn(RowShape *shape, Form_pg_attribute column)
+{
+	SealedColumn *sealed = &shape->sealed[shape->sealed_count];
+
+	if (column->attisdropped)
+		return;
+	if (SealedTypeOf(column->atttypid, &sealed->kind, &sealed->element))
+	{
+		sealed->number = column->attnum;
+		shape->sealed_count++;
+	}
+	else if (TypeHoldsSealed(column->atttypid))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("column \"%s\" holds sealed values inside of a composite type",
+							   NameStr(column->attname)),
+						errdetail("These cannot be bound to their row."),
+						errhint("Make each of them a column, or an array, of its own.")));
+}
+
 /* ShapeOf describes the trigger's table, once for as long as it stays as it is. */
 static RowShape *
 ShapeOf(FunctionCallInfo fcinfo, const TriggerData *trigger)
@@ -104,16 +136,13 @@ ShapeOf(FunctionCallInfo fcinfo, const TriggerData *trigger)
 	Relation relation = trigger->tg_relation;
 	TupleDesc descriptor = RelationGetDescr(relation);
 	MemoryContext context = fcinfo->flinfo->fn_mcxt;
-	Oid sealed_type;
 
 	if (shape != NULL && shape->relation == RelationGetRelid(relation) &&
 		shape->columns == descriptor->natts)
 		return shape;
 
-	sealed_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
-								  ObjectIdGetDatum(CauceSchema()));
 	shape = MemoryContextAllocZero(context, sizeof(RowShape));
-	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
+	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(SealedColumn));
 	shape->relation = RelationGetRelid(relation);
 	shape->root = shape->relation;
 	if (relation->rd_rel->relispartition)
@@ -128,12 +157,7 @@ ShapeOf(FunctionCallInfo fcinfo, const TriggerData *trigger)
 		shape->account = ColumnNamed(relation, "id");
 	FindPrimaryKey(shape, relation, context);
 	for (int i = 0; i < descriptor->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(descriptor, i);
-
-		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
-			shape->sealed[shape->sealed_count++] = column->attnum;
-	}
+		AddColumn(shape, TupleDescAttr(descriptor, i));
 	fcinfo->flinfo->fn_extra = shape;
 	return shape;
 }
@@ -176,8 +200,8 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 
 /* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
 static Datum
-Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
-	   const uint8 *binding)
+Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *account,
+	   const pg_uuid_t *session, const uint8 *binding)
 {
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	const DataKey *key;
@@ -185,24 +209,75 @@ Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, SEALED_TEXT);
+	SealedCheckForm(sealed, kind);
 	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
 		return value; /* a dump's row, whose key may come after it */
 	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
-	if (SealedOpenToReseal(sealed, SEALED_TEXT, account, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, kind, account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
-	fresh = shape->session != 0
-				? SealForSession(SEALED_TEXT, bytes, size, account, session, binding)
-				: SealForAccount(SEALED_TEXT, bytes, size, account, binding);
+	fresh = shape->session != 0 ? SealForSession(kind, bytes, size, account, session, binding)
+								: SealForAccount(kind, bytes, size, account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);
+}
+
+/* ResealArray does so with every element, bound to its place; the array unchanged when all lie there already. */
+static Datum
+ResealArray(const RowShape *shape, const SealedColumn *column, Datum value,
+			const pg_uuid_t *account, const pg_uuid_t *session, StringInfo column_name)
+{
+	ArrayType *array = DatumGetArrayTypeP(value);
+	Datum *elements;
+	bool *nulls;
+	int count;
+	bool changed = false;
+
+	deconstruct_array(array, column->element, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		uint8 binding[SEALED_BINDING_BYTES];
+		char place[12];
+		Datum fresh;
+
+		if (nulls[i])
+			continue;
+		pg_ltoa(i + 1, place);
+		BindingOf(column_name, place, binding);
+		fresh = Reseal(shape, column->kind, elements[i], account, session, binding);
+		changed = changed || fresh != elements[i];
+		elements[i] = fresh;
+	}
+	if (!changed)
+		return value;
+	array = construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array), ARR_LBOUND(array),
+							   column->element, -1, false, TYPALIGN_INT);
+	return PointerGetDatum(array);
+}
+
+/* ResealColumn seals what one column of the row holds for its place. */
+static Datum
+ResealColumn(const RowShape *shape, const SealedColumn *column, const char *name, Datum value,
+			 const pg_uuid_t *account, const pg_uuid_t *session, StringInfo row_name)
+{
+	uint8 binding[SEALED_BINDING_BYTES];
+	int row_size = row_name->len;
+
+	if (!OidIsValid(column->element))
+	{
+		BindingOf(row_name, name, binding);
+		return Reseal(shape, column->kind, value, account, session, binding);
+	}
+	RowNameAdd(row_name, name);
+	value = ResealArray(shape, column, value, account, session, row_name);
+	row_name->len = row_size;
+	return value;
 }
 
 /* cauce.seal_row(): the trigger. */
@@ -250,18 +325,18 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	RowName(&row_name, shape, relation, row);
 	for (int i = 0; i < shape->sealed_count; i++)
 	{
-		int column = shape->sealed[i];
-		uint8 binding[SEALED_BINDING_BYTES];
+		const SealedColumn *column = &shape->sealed[i];
+		int number = column->number;
 		Datum fresh;
 		bool no = false;
 
-		value = heap_getattr(row, column, descriptor, &isnull);
+		value = heap_getattr(row, number, descriptor, &isnull);
 		if (isnull)
 			continue;
-		BindingOf(&row_name, NameStr(TupleDescAttr(descriptor, column - 1)->attname), binding);
-		fresh = Reseal(shape, value, &account, &session, binding);
+		fresh = ResealColumn(shape, column, NameStr(TupleDescAttr(descriptor, number - 1)->attname),
+							 value, &account, &session, &row_name);
 		if (fresh != value)
-			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);
+			row = heap_modify_tuple_by_cols(row, descriptor, 1, &number, &fresh, &no);
 	}
 	pfree(row_name.data);
 	return PointerGetDatum(row);
