@@ -24,7 +24,10 @@ extern void AuthorityInit(void);
  */
 extern Authority AuthorityOver(const DataKey *key);
 
-/* AuthorityAnyone is false when no value can be opened whatever its key: no identity, no custody. */
+/*
+ * AuthorityAnyone is false when no value can be opened whatever its key: no identity, no
+ * custody, or a command of the server's that would store what it sees.
+ */
 extern bool AuthorityAnyone(void);
 
 /*
