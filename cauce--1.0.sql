@@ -93,10 +93,120 @@ COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_text) IS
 CREATE CAST (text AS cauce.encrypted_text) WITH FUNCTION cauce.encrypted_text(text) AS ASSIGNMENT;
 CREATE CAST (cauce.encrypted_text AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS IMPLICIT;
 CREATE CAST (cauce.encrypted_text AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_text AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS ASSIGNMENT;
 CREATE CAST (varchar AS cauce.encrypted_text) WITH INOUT AS ASSIGNMENT;
 
-REVOKE ALL ON TYPE cauce.encrypted_text, cauce.retention_action, cauce.account_role FROM PUBLIC;
-GRANT USAGE ON TYPE cauce.encrypted_text, cauce.retention_action, cauce.account_role
+CREATE TYPE cauce.encrypted_jsonb;
+
+CREATE FUNCTION cauce.encrypted_jsonb_in(cstring) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_in' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_jsonb_out(cauce.encrypted_jsonb) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION cauce.encrypted_jsonb_recv(internal) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_recv' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_jsonb_send(cauce.encrypted_jsonb) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_send' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE cauce.encrypted_jsonb (
+	INPUT = cauce.encrypted_jsonb_in,
+	OUTPUT = cauce.encrypted_jsonb_out,
+	RECEIVE = cauce.encrypted_jsonb_recv,
+	SEND = cauce.encrypted_jsonb_send,
+	ANALYZE = cauce.no_statistics,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = external
+);
+COMMENT ON TYPE cauce.encrypted_jsonb IS
+	'jsonb that is sealed (AES-256-GCM) wherever it is stored; opens for the signed identity it belongs to, shows cauce1:… to anybody else';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_in(cstring) IS
+	'seals JSON under the account key of the identity in force, or the inbox key; 22P02 as jsonb''s when it is none';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_out(cauce.encrypted_jsonb) IS
+	'the JSON text for those who may have it, else the sealed form; XX001 when damaged';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_recv(internal) IS
+	'binary input: as jsonb''s, a byte 1 and the JSON text in the client''s encoding';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_send(cauce.encrypted_jsonb) IS
+	'binary output: a byte 1 and what encrypted_jsonb_out gives';
+
+CREATE FUNCTION cauce.encrypted_jsonb(jsonb) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_from_jsonb' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_jsonb(jsonb) IS 'seals jsonb; the cast from jsonb';
+CREATE FUNCTION cauce.encrypted_jsonb(json) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_from_json' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_jsonb(json) IS 'seals json, as jsonb keeps it; the cast from json';
+CREATE FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_jsonb' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) IS
+	'opens a sealed value; the cast to jsonb. Raises 28000 without identity, 42501 for another account''s value, XX001 when damaged';
+CREATE FUNCTION cauce.open_json(cauce.encrypted_jsonb) RETURNS json
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_json' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_json(cauce.encrypted_jsonb) IS 'opens a sealed value; the cast to json. Raises as open_jsonb';
+CREATE FUNCTION cauce.open_text(cauce.encrypted_jsonb) RETURNS text
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_text' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_jsonb) IS 'opens a sealed value; the cast to text. Raises as open_jsonb';
+
+CREATE CAST (jsonb AS cauce.encrypted_jsonb) WITH FUNCTION cauce.encrypted_jsonb(jsonb) AS ASSIGNMENT;
+CREATE CAST (json AS cauce.encrypted_jsonb) WITH FUNCTION cauce.encrypted_jsonb(json) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS jsonb) WITH FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) AS IMPLICIT;
+CREATE CAST (cauce.encrypted_jsonb AS json) WITH FUNCTION cauce.open_json(cauce.encrypted_jsonb) AS ASSIGNMENT;
+-- Without these PostgreSQL would cast through the output function, and give the sealed form where an error is due.
+CREATE CAST (cauce.encrypted_jsonb AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+
+CREATE TYPE cauce.encrypted_bytea;
+
+CREATE FUNCTION cauce.encrypted_bytea_in(cstring) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_in' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_bytea_out(cauce.encrypted_bytea) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION cauce.encrypted_bytea_recv(internal) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_recv' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_bytea_send(cauce.encrypted_bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_send' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE cauce.encrypted_bytea (
+	INPUT = cauce.encrypted_bytea_in,
+	OUTPUT = cauce.encrypted_bytea_out,
+	RECEIVE = cauce.encrypted_bytea_recv,
+	SEND = cauce.encrypted_bytea_send,
+	ANALYZE = cauce.no_statistics,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = external
+);
+COMMENT ON TYPE cauce.encrypted_bytea IS
+	'bytes that are sealed (AES-256-GCM) wherever they are stored; open for the signed identity they belong to, show cauce1:… to anybody else';
+COMMENT ON FUNCTION cauce.encrypted_bytea_in(cstring) IS
+	'seals bytes, written as bytea''s, under the account key of the identity in force, or the inbox key';
+COMMENT ON FUNCTION cauce.encrypted_bytea_out(cauce.encrypted_bytea) IS
+	'what bytea shows for those who may have it, else the sealed form; XX001 when damaged';
+COMMENT ON FUNCTION cauce.encrypted_bytea_recv(internal) IS 'binary input: the bytes';
+COMMENT ON FUNCTION cauce.encrypted_bytea_send(cauce.encrypted_bytea) IS
+	'binary output: the bytes for those who may have them, else the sealed form';
+
+CREATE FUNCTION cauce.encrypted_bytea(bytea) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_from_bytea' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_bytea(bytea) IS 'seals bytes; the cast from bytea';
+CREATE FUNCTION cauce.open_bytea(cauce.encrypted_bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_to_bytea' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_bytea(cauce.encrypted_bytea) IS
+	'opens a sealed value; the cast to bytea. Raises 28000 without identity, 42501 for another account''s value, XX001 when damaged';
+CREATE FUNCTION cauce.open_text(cauce.encrypted_bytea) RETURNS text
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_to_text' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_bytea) IS
+	'opens a sealed value and shows it as bytea is shown; the cast to text. Raises as open_bytea';
+
+CREATE CAST (bytea AS cauce.encrypted_bytea) WITH FUNCTION cauce.encrypted_bytea(bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS bytea) WITH FUNCTION cauce.open_bytea(cauce.encrypted_bytea) AS IMPLICIT;
+CREATE CAST (cauce.encrypted_bytea AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+
+REVOKE ALL ON TYPE cauce.encrypted_text, cauce.encrypted_jsonb, cauce.encrypted_bytea,
+	cauce.retention_action, cauce.account_role FROM PUBLIC;
+GRANT USAGE ON TYPE cauce.encrypted_text, cauce.encrypted_jsonb, cauce.encrypted_bytea,
+	cauce.retention_action, cauce.account_role
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 
 --
@@ -1089,6 +1199,13 @@ GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate TO cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text_out(cauce.encrypted_text),
 	cauce.encrypted_text_recv(internal), cauce.encrypted_text_send(cauce.encrypted_text),
 	cauce.encrypted_text(text), cauce.open_text(cauce.encrypted_text),
+	cauce.encrypted_jsonb_in(cstring), cauce.encrypted_jsonb_out(cauce.encrypted_jsonb),
+	cauce.encrypted_jsonb_recv(internal), cauce.encrypted_jsonb_send(cauce.encrypted_jsonb),
+	cauce.encrypted_jsonb(jsonb), cauce.encrypted_jsonb(json), cauce.open_jsonb(cauce.encrypted_jsonb),
+	cauce.open_json(cauce.encrypted_jsonb), cauce.open_text(cauce.encrypted_jsonb),
+	cauce.encrypted_bytea_in(cstring), cauce.encrypted_bytea_out(cauce.encrypted_bytea),
+	cauce.encrypted_bytea_recv(internal), cauce.encrypted_bytea_send(cauce.encrypted_bytea),
+	cauce.encrypted_bytea(bytea), cauce.open_bytea(cauce.encrypted_bytea), cauce.open_text(cauce.encrypted_bytea),
 	cauce.account_id(), cauce.organization_id(), cauce.is_admin(), cauce.token_scope(),
 	cauce.appending_account_id(), cauce.appending_session_id(), cauce.admin_organization_id(),
 	cauce.content_organization_id(), cauce.readable_account_ids()

@@ -79,11 +79,16 @@ InCustody(void)
 	return custody;
 }
 
-/* AuthorityAnyone spares those without identity every look-up; logical decoding can do none. */
+/*
+ * AuthorityAnyone spares those without identity every look-up; logical decoding can
+ * do none. What ANALYZE, CREATE INDEX and REFRESH MATERIALIZED VIEW compute is stored,
+ * so they have no identity, whoever's token is set.
+ */
 bool
 AuthorityAnyone(void)
 {
-	return (custody || TokenInForce()) && !HistoricSnapshotActive();
+	return (custody || (TokenInForce() && !InSecurityRestrictedOperation())) &&
+		   !HistoricSnapshotActive();
 }
 
 /* AuditOpening writes one entry a session and transaction, or refuses. */

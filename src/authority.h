@@ -28,7 +28,10 @@ extern Authority AuthorityOver(const DataKey *key);
 /* AuthorityOfOwner tells, without any look-up, whether who owns key and so may open under it. */
 extern bool AuthorityOfOwner(const Identity *who, const DataKey *key);
 
-/* AuthorityAnyone is false when no value can be opened whatever its key: no identity, no custody. */
+/*
+ * AuthorityAnyone is false when no value can be opened whatever its key: no identity, no
+ * custody, or a command of the server's that would store what it sees.
+ */
 extern bool AuthorityAnyone(void);
 
 /*

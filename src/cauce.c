@@ -10,6 +10,7 @@
 
 #include "authority.h"
 #include "datakey.h"
+#include "derived.h"
 #include "identity.h"
 #include "jose.h"
 #include "keyring_edit.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	DataKeyInit();
 	SessionInit();
 	LiteralsInit();
+	DerivedInit();
 	RedactInit();
 	UpkeepInit();
 	LauncherInit();

@@ -15,7 +15,7 @@
 
 #include "binding.h"
 #include "row_shape.h"
-#include "spi.h"
+#include "sealed_type.h"
 
 /* ColumnNamed finds a UUID column or raises. */
 static AttrNumber
@@ -78,17 +78,38 @@ NameRoot(RowShape *shape, MemoryContext context)
 	MemoryContextSwitchTo(before);
 }
 
+/*
+ * AddColumn notes a column if it holds sealed values. Inside of a row type they would
+ * stay under a key that outlives the session, so there, to be bound, it raises.
+ */
+static void
+AddColumn(RowShape *shape, Form_pg_attribute column, bool binds)
+{
+	SealedColumn *sealed = &shape->sealed[shape->sealed_count];
+
+	if (column->attisdropped)
+		return;
+	if (SealedTypeOf(column->atttypid, &sealed->kind, &sealed->element))
+	{
+		sealed->number = column->attnum;
+		shape->sealed_count++;
+	}
+	else if (binds && TypeHoldsSealed(column->atttypid))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("column \"%s\" holds sealed values inside of a composite type",
+							   NameStr(column->attname)),
+						errdetail("These cannot be bound to their row."),
+						errhint("Make each of them a column, or an array, of its own.")));
+}
+
 /* RowShapeMake describes a table. */
 RowShape *
 RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 {
 	TupleDesc descriptor = RelationGetDescr(relation);
-	Oid sealed_type =
-		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
-						ObjectIdGetDatum(CauceSchema()));
 	RowShape *shape = MemoryContextAllocZero(context, sizeof(RowShape));
 
-	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
+	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(SealedColumn));
 	shape->relation = RelationGetRelid(relation);
 	shape->root = shape->relation;
 	if (relation->rd_rel->relispartition)
@@ -106,12 +127,7 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 		shape->account = ColumnNamed(relation, "id");
 	FindPrimaryKey(shape, relation, context);
 	for (int i = 0; i < descriptor->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(descriptor, i);
-
-		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
-			shape->sealed[shape->sealed_count++] = column->attnum;
-	}
+		AddColumn(shape, TupleDescAttr(descriptor, i), trigger != NULL);
 	return shape;
 }
 

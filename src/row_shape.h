@@ -12,6 +12,16 @@
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "sealed.h"
+
+/* A column that holds sealed values: one, or an array of them. */
+typedef struct SealedColumn
+{
+	AttrNumber number;
+	SealedKind kind;
+	Oid element; /* the type of an array's elements, else InvalidOid */
+} SealedColumn;
+
 typedef struct RowShape
 {
 	Oid relation;
@@ -24,12 +34,13 @@ typedef struct RowShape
 	AttrNumber primary[INDEX_MAX_KEYS];
 	FmgrInfo primary_out[INDEX_MAX_KEYS];
 	int sealed_count;
-	AttrNumber *sealed;
+	SealedColumn *sealed;
 } RowShape;
 
 /*
  * RowShapeMake describes a table as its sealing trigger sees it, in context. It raises
- * 42703 where the trigger's columns are missing, 55000 where there is no primary key.
+ * 42703 where the trigger's columns are missing, 55000 where there is no primary key,
+ * 0A000 for sealed values inside of composite types, which cannot be bound.
  * Without a trigger neither is asked for.
  */
 extern RowShape *RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context);

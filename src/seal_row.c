@@ -5,16 +5,17 @@
  *		cauce.seal_row()             the row belongs to its account
  *		cauce.seal_row('session_id') the row belongs to the session in that column
  *
- * The table has a column account_id and a primary key. Every column of type
- * cauce.encrypted_text is opened and sealed again under the account's or the
- * session's key, with a fresh nonce, bound to table, column and primary key.
- * A value that lies there already, bound so, is left alone.
+ * The table has a column account_id and a primary key. Every value of a sealed type,
+ * in a column or in an array, is opened and sealed again under the account's or the
+ * session's key, with a fresh nonce, bound to table, column and primary key, and in
+ * an array to its place. A value that lies there already, bound so, is left alone.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -23,7 +24,7 @@
 #include "datakey.h"
 #include "identity.h"
 #include "row_shape.h"
-#include "sealed.h"
+#include "sealed_type.h"
 #include "secret.h"
 #include "session.h"
 
@@ -67,8 +68,8 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 
 /* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
 static Datum
-Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
-	   const uint8 *binding)
+Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *account,
+	   const pg_uuid_t *session, const uint8 *binding)
 {
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	const DataKey *key;
@@ -76,24 +77,75 @@ Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, SEALED_TEXT);
+	SealedCheckForm(sealed, kind);
 	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
 		return value; /* a dump's row, whose key may come after it */
 	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
-	if (SealedOpenToReseal(sealed, SEALED_TEXT, account, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, kind, account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
-	fresh = shape->session != 0
-				? SealForSession(SEALED_TEXT, bytes, size, account, session, binding)
-				: SealForAccount(SEALED_TEXT, bytes, size, account, binding);
+	fresh = shape->session != 0 ? SealForSession(kind, bytes, size, account, session, binding)
+								: SealForAccount(kind, bytes, size, account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);
+}
+
+/* ResealArray does so with every element, bound to its place; the array unchanged when all lie there already. */
+static Datum
+ResealArray(const RowShape *shape, const SealedColumn *column, Datum value,
+			const pg_uuid_t *account, const pg_uuid_t *session, StringInfo column_name)
+{
+	ArrayType *array = DatumGetArrayTypeP(value);
+	Datum *elements;
+	bool *nulls;
+	int count;
+	bool changed = false;
+
+	deconstruct_array(array, column->element, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		uint8 binding[SEALED_BINDING_BYTES];
+		char place[12];
+		Datum fresh;
+
+		if (nulls[i])
+			continue;
+		pg_ltoa(i + 1, place);
+		BindingOf(column_name, place, binding);
+		fresh = Reseal(shape, column->kind, elements[i], account, session, binding);
+		changed = changed || fresh != elements[i];
+		elements[i] = fresh;
+	}
+	if (!changed)
+		return value;
+	array = construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array), ARR_LBOUND(array),
+							   column->element, -1, false, TYPALIGN_INT);
+	return PointerGetDatum(array);
+}
+
+/* ResealColumn seals what one column of the row holds for its place. */
+static Datum
+ResealColumn(const RowShape *shape, const SealedColumn *column, const char *name, Datum value,
+			 const pg_uuid_t *account, const pg_uuid_t *session, StringInfo row_name)
+{
+	uint8 binding[SEALED_BINDING_BYTES];
+	int row_size = row_name->len;
+
+	if (!OidIsValid(column->element))
+	{
+		BindingOf(row_name, name, binding);
+		return Reseal(shape, column->kind, value, account, session, binding);
+	}
+	RowNameAdd(row_name, name);
+	value = ResealArray(shape, column, value, account, session, row_name);
+	row_name->len = row_size;
+	return value;
 }
 
 /* cauce.seal_row(): the trigger. */
@@ -141,18 +193,18 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	RowName(&row_name, shape, relation, row);
 	for (int i = 0; i < shape->sealed_count; i++)
 	{
-		int column = shape->sealed[i];
-		uint8 binding[SEALED_BINDING_BYTES];
+		const SealedColumn *column = &shape->sealed[i];
+		int number = column->number;
 		Datum fresh;
 		bool no = false;
 
-		value = heap_getattr(row, column, descriptor, &isnull);
+		value = heap_getattr(row, number, descriptor, &isnull);
 		if (isnull)
 			continue;
-		BindingOf(&row_name, NameStr(TupleDescAttr(descriptor, column - 1)->attname), binding);
-		fresh = Reseal(shape, value, &account, &session, binding);
+		fresh = ResealColumn(shape, column, NameStr(TupleDescAttr(descriptor, number - 1)->attname),
+							 value, &account, &session, &row_name);
 		if (fresh != value)
-			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);
+			row = heap_modify_tuple_by_cols(row, descriptor, 1, &number, &fresh, &no);
 	}
 	pfree(row_name.data);
 	return PointerGetDatum(row);

@@ -51,6 +51,18 @@ DamagedValue(const char *detail)
 					errdetail("%s", detail), errhint("Restore the row from a backup.")));
 }
 
+/* TooLong raises 54000. */
+static void
+TooLong(Size size, Size sealed_size)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("a value of %zu bytes is too long to be sealed", size),
+			 errdetail("Sealed it takes %zu bytes; the limit is %zu, or one gigabyte unsealed.",
+					   sealed_size, (Size) SEALED_MAX_BYTES),
+			 errhint("Store it in parts.")));
+}
+
 /* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
 static char *
 Deflate(const char *bytes, Size size, Size *packed_size)
@@ -113,10 +125,8 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 	Sealed *sealed;
 	uint8 *at;
 
-	if (!AllocSizeIsValid(total))
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("a value of %zu bytes is too long to be sealed", size),
-						errdetail("The limit is one gigabyte.")));
+	if (total - VARHDRSZ > SEALED_MAX_BYTES || size > MaxAllocSize - VARHDRSZ - 1)
+		TooLong(size, total - VARHDRSZ);
 	sealed = palloc(total);
 	SET_VARSIZE(sealed, total);
 	at = (uint8 *) VARDATA(sealed);
