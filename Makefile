@@ -54,6 +54,6 @@ check:
 	dev/check
 
 format:
-	clang-format -i src/*.[ch] worker/src/*.[ch] worker/test/unit/*.c
+	clang-format -i src/*.[ch] test/kat/*.c worker/src/*.[ch] worker/test/unit/*.c
 
 endif

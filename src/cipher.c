@@ -93,21 +93,29 @@ NextNonce(uint8 *nonce)
 	memcpy(nonce, nonce_pool + nonces_left * CIPHER_NONCE_BYTES, CIPHER_NONCE_BYTES);
 }
 
-/* CipherSeal encrypts and authenticates. */
+/* CipherSealWithNonce encrypts and authenticates. */
 void
-CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
-		   uint8 *nonce, uint8 *out, uint8 *tag)
+CipherSealWithNonce(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
+					const uint8 *nonce, uint8 *out, uint8 *tag)
 {
 	int done;
 
 	PrepareCipher();
-	NextNonce(nonce);
 	if (size > INT_MAX || EVP_EncryptInit_ex2(sealing, gcm, key, nonce, NULL) != 1 ||
 		EVP_EncryptUpdate(sealing, NULL, &done, aad, (int) aad_size) != 1 ||
 		(size > 0 && EVP_EncryptUpdate(sealing, out, &done, plain, (int) size) != 1) ||
 		EVP_EncryptFinal_ex(sealing, out + size, &done) != 1 ||
 		EVP_CIPHER_CTX_ctrl(sealing, EVP_CTRL_AEAD_GET_TAG, CIPHER_TAG_BYTES, tag) != 1)
 		CipherFailed("AES-256-GCM");
+}
+
+/* CipherSeal does so under a nonce that it draws. */
+void
+CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
+		   uint8 *nonce, uint8 *out, uint8 *tag)
+{
+	NextNonce(nonce);
+	CipherSealWithNonce(key, aad, aad_size, plain, size, nonce, out, tag);
 }
 
 /* CipherOpen authenticates and decrypts. */
