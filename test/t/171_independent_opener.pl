@@ -145,4 +145,26 @@ subtest 'with anything else it fails, and tells nothing' => sub {
 	is($opened, 0, 'a flipped bit anywhere');
 };
 
+subtest 'a stream token is what the document says, to the program jose' => sub {
+	my $live = $cluster->sql(app => $solo, q{INSERT INTO cauce.session (title) VALUES ('live') RETURNING id});
+	my $stream = $cluster->sql(app => $solo, "SELECT cauce.stream_token('$live')");
+	my $jwks = file('jwks.json', $cluster->sql(app => $solo, 'SELECT cauce.certificate_jwks()'));
+	my $verified = sub {
+		my ($token, $payload) = @_;
+		return run [ qw(jose jws ver -i - -O - -k), $jwks ], '<', \$token, '>', $payload, '2>', \my $none;
+	};
+	my ($payload, $none) = ('', '');
+	ok($verified->($stream, \$payload), 'its signature verifies with the keyring\'s public key');
+	my $claims = decode_json($payload);
+	is_deeply([ sort keys %$claims ], [qw(aud exp iat iss purpose scope session sub)], 'it has these claims');
+	is_deeply([ @$claims{qw(iss aud sub scope session purpose)} ], [ 'cauce', 'cauce', 'solo', 'stream', $live, 'care' ], 'with these values');
+	is($claims->{exp} - $claims->{iat}, 4 * 3600, 'for four hours');
+	my ($head) = split /\./, $stream;
+	my $header = decode_json(decode_base64($head =~ tr{-_}{+/}r));
+	is_deeply($header, { alg => 'ES256', kid => 'sign', typ => 'cauce-stream+jwt' }, 'and this header');
+	my $other = $stream;
+	substr($other, length($head) + 10, 1) =~ tr/A-Za-z0-9/B-ZAb-za1-90/;
+	ok(!$verified->($other, \$none), 'one changed character fails');
+};
+
 done_testing;
