@@ -174,6 +174,14 @@ sub poll_until
 	return 0;
 }
 
+# catch_up_with waits until this standby has replayed all that the primary has written, and says whether it has.
+sub catch_up_with
+{
+	my ($self, $primary) = @_;
+	my $position = $primary->superuser('SELECT pg_current_wal_flush_lsn()');
+	return $self->poll_until("SELECT pg_last_wal_replay_lsn() >= '$position'", 't');
+}
+
 # as_postgres runs a program as the OS user of the server and gives {status, out, err}.
 sub as_postgres
 {
