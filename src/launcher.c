@@ -201,7 +201,7 @@ RunBatch(void)
  * ExtendKeyring adds epoch keys when they run short. What stands in its way is a
  * warning: there is a year to mend it, and retention has to go on. It leaves alone
  * a keyring that is older than the database's keys, such as a promoted standby's:
- * new keys under old names would be other keys.
+ * new keys under old names would be other keys. So would be a subscriber's.
  */
 static void
 ExtendKeyring(void)
@@ -212,7 +212,8 @@ ExtendKeyring(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	PG_TRY();
 	{
-		DataKeyExtendKeyring();
+		if (!FollowsPublisher())
+			DataKeyExtendKeyring();
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}

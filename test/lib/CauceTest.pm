@@ -159,15 +159,15 @@ sub superuser
 	return $self->sql(postgres => undef, $sql, %option);
 }
 
-# poll_until waits until a query of the superuser gives `expected`, and says whether it did.
+# poll_until waits until a query of the superuser gives `expected`, and says whether it did. Options as for try_sql.
 sub poll_until
 {
-	my ($self, $sql, $expected, $seconds) = @_;
+	my ($self, $sql, $expected, $seconds, %option) = @_;
 	my $deadline = time + ($seconds // 30);
 
 	while (time <= $deadline)
 	{
-		my $result = $self->try_sql(postgres => undef, $sql);
+		my $result = $self->try_sql(postgres => undef, $sql, %option);
 		return 1 if !$result->{status} && $result->{out} eq $expected;
 		select undef, undef, undef, 0.1;
 	}
