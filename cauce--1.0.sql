@@ -556,13 +556,20 @@ CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.alert
 CREATE TRIGGER cauce_hold_update BEFORE UPDATE OF title, client ON cauce.session
 	FOR EACH ROW WHEN (OLD.legal_hold) EXECUTE FUNCTION cauce.hold_session();
 
-CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
+-- ALWAYS and by row, so that they fire where a key's row goes by logical replication, too.
+CREATE TRIGGER cauce_destroyed AFTER DELETE ON cauce.data_key
+	FOR EACH ROW EXECUTE FUNCTION cauce.data_key_destroyed();
+CREATE TRIGGER cauce_truncated AFTER TRUNCATE ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
 CREATE TRIGGER cauce_superseded AFTER UPDATE OF superseded_at ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
 CREATE TRIGGER cauce_moved AFTER UPDATE ON cauce.data_key
 	FOR EACH ROW WHEN (OLD.organization_id IS DISTINCT FROM NEW.organization_id)
 	EXECUTE FUNCTION cauce.data_key_destroyed();
+ALTER TABLE cauce.data_key
+	ENABLE ALWAYS TRIGGER cauce_destroyed,
+	ENABLE ALWAYS TRIGGER cauce_truncated,
+	ENABLE ALWAYS TRIGGER cauce_moved;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();

@@ -163,21 +163,29 @@ SetUp(const uint8 *key, const uint8 *nonce, bool encrypt)
 	return schedule->context;
 }
 
-/* CipherSeal encrypts and authenticates. */
+/* CipherSealWithNonce encrypts and authenticates. */
 void
-CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
-		   uint8 *nonce, uint8 *out, uint8 *tag)
+CipherSealWithNonce(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
+					const uint8 *nonce, uint8 *out, uint8 *tag)
 {
 	EVP_CIPHER_CTX *context;
 	int done;
 
-	NextNonce(nonce);
 	context = SetUp(key, nonce, true);
 	if (size > INT_MAX || EVP_EncryptUpdate(context, NULL, &done, aad, (int) aad_size) != 1 ||
 		(size > 0 && EVP_EncryptUpdate(context, out, &done, plain, (int) size) != 1) ||
 		EVP_EncryptFinal_ex(context, out + size, &done) != 1 ||
 		EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CIPHER_TAG_BYTES, tag) != 1)
 		CipherFailed("AES-256-GCM");
+}
+
+/* CipherSeal does so under a nonce that it draws. */
+void
+CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
+		   uint8 *nonce, uint8 *out, uint8 *tag)
+{
+	NextNonce(nonce);
+	CipherSealWithNonce(key, aad, aad_size, plain, size, nonce, out, tag);
 }
 
 /* CipherOpen authenticates and decrypts. */

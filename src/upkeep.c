@@ -109,10 +109,24 @@ Report(void *argument)
 	SharedAnswer(&needs);
 }
 
-/* LookAfterKeys does what keys need. */
+/* LookForPublisher is the duty to find out whether another database's worker does all this. */
+static void
+LookForPublisher(void *argument)
+{
+	*(bool *) argument = FollowsPublisher();
+}
+
+/*
+ * LookAfterKeys does what keys need. A subscriber's are its publisher's: new epoch keys under
+ * old names would be other keys, and what is wrapped anew here would be overwritten.
+ */
 static void
 LookAfterKeys(Visit *visit)
 {
+	bool follows = true;
+
+	if (!AttemptDuty(LookForPublisher, &follows, WARNING, "look for subscriptions") || follows)
+		return;
 	pgstat_report_activity(STATE_RUNNING, "cauce keys");
 	(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
 	(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
