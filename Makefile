@@ -61,6 +61,6 @@ bench:
 	bench/run
 
 format:
-	clang-format -i src/*.[ch] bench/*.c test/kat/*.c worker/src/*.[ch] worker/test/unit/*.c
+	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c
 
 endif

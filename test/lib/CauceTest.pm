@@ -207,6 +207,18 @@ sub configure
 	return;
 }
 
+# move_clock moves the server's calendar clock, from its next start on, by so many seconds.
+sub move_clock
+{
+	my ($self, $seconds) = @_;
+	my $library = "$self->{dir}/shifted_clock.so";
+	run [ qw(gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o), $library, "$ROOT/test/clock/shifted_clock.c" ]
+	  or croak 'shifted_clock.c does not compile';
+	chmod 0755, $library;
+	$self->{clock} = [ 'env', "LD_PRELOAD=$library", "CAUCE_TEST_CLOCK_SHIFT=$seconds" ];
+	return;
+}
+
 # pg_ctl controls the server: start, stop, restart, reload, with options as pg_ctl takes them.
 sub pg_ctl
 {
@@ -224,7 +236,7 @@ sub pg_ctl
 		exec "$@" >>"$log" 2>&1
 	};
 	return $self->as_postgres('bash', '-c', $script, 'bash', $log,
-		"$bin/pg_ctl", '-D', $self->pgdata, '-l', $log, '-s', '-w', '-t', '60', @arguments);
+		@{ $self->{clock} // [] }, "$bin/pg_ctl", '-D', $self->pgdata, '-l', $log, '-s', '-w', '-t', '60', @arguments);
 }
 
 sub restart

@@ -23,8 +23,7 @@ sub shell
 }
 
 # The stand-in for a vault: what it is asked for, and how often, can be counted in its journal.
-shell('umask 077; mv "$1" "$2"; printf "%s" "$3" > "$4/vault"; chmod 700 "$4/vault"', $cluster->keyring_file, $store, <<"VAULT", $home);
-#!/bin/sh
+shell('umask 077; mv "$1" "$2"; printf "%s" "$3" > "$4/vault"; chmod 700 "$4/vault"', $cluster->keyring_file, $store, "#!/bin/sh\n" . <<"VAULT", $home);
 echo "\$1" >> $home/journal
 case "\$1" in
 read) cat $store 2>/dev/null || true ;;
