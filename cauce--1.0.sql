@@ -901,33 +901,37 @@ END;
 COMMENT ON FUNCTION cauce.has_unbound_columns() IS
 	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
 
-CREATE FUNCTION cauce.reseal(value anyelement) RETURNS anyelement
-	AS 'MODULE_PATHNAME', 'cauce_reseal' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION cauce.reseal(anyelement) IS
-	'a sealed value, or an array of them, sealed anew under the current generation of its key, bound as it was; cauce''s own';
-
-CREATE FUNCTION cauce.reseal_statements(of_sessions boolean) RETURNS SETOF text
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT read text, OUT write text)
+	RETURNS SETOF record
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('UPDATE %I.%I SET %s WHERE %s', n.nspname, c.relname,
-		string_agg(format('%1$I = cauce.reseal(%1$I)', a.attname), ', ' ORDER BY a.attnum),
-		CASE WHEN of_sessions
-			THEN format('account_id = $1 AND %I = $2',
-				convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()))
-			ELSE 'id = $1' END)
-	FROM pg_trigger t
-	JOIN pg_class c ON c.oid = t.tgrelid
-	JOIN pg_namespace n ON n.oid = c.relnamespace
-	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-	WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
-		AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
-	GROUP BY t.oid, n.nspname, c.relname, t.tgargs
-	UNION ALL
-	SELECT 'UPDATE cauce.archived_session SET bundle = cauce.reseal(bundle) WHERE account_id = $1 AND id = $2'
-	WHERE of_sessions
+	WITH sealed AS (
+		SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+			CASE WHEN of_sessions
+				THEN format('account_id = $1 AND %I = $2',
+					convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()))
+				ELSE 'id = $1' END AS condition,
+			array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
+		FROM pg_trigger t
+		JOIN pg_class c ON c.oid = t.tgrelid
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+		GROUP BY t.oid, c.oid, n.nspname
+		UNION ALL
+		SELECT c.oid, c.relowner, 'cauce.archived_session', 'account_id = $1 AND id = $2', ARRAY['bundle']
+		FROM pg_class c
+		WHERE of_sessions AND c.oid = 'cauce.archived_session'::regclass)
+	SELECT relowner,
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE', array_to_string(columns, ', '), name, condition),
+		format('UPDATE %s SET %s WHERE tableoid = $1 AND ctid = $2', name,
+			(SELECT string_agg(format('%s = $%s', c, i + 2), ', ') FROM unnest(columns) WITH ORDINALITY AS u (c, i)))
+	FROM sealed
+	ORDER BY name
 $$;
 COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
-	'the statements that seal anew all that lies under the key of account $1 and session $2, or, with false, of account $1; cauce''s own';
+	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that read and write what lies under the key of account $1 and session $2; cauce''s own';
 
 CREATE FUNCTION cauce.wake_launcher() RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
