@@ -128,6 +128,19 @@ subtest 'changes' => sub {
 	check_row(1);
 };
 
+subtest 'a long value' => sub {
+	mine("INSERT INTO public.visit (session_id, id) VALUES ('$session', 9)");
+	$cluster->superuser('ALTER DOMAIN public.note DROP CONSTRAINT note_check');
+	mine(q{UPDATE public.visit SET body = (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 100000)) WHERE id = 9});
+	$cluster->superuser('ALTER DOMAIN public.note ADD CONSTRAINT note_check CHECK (cauce.account_id() IS NULL OR length(VALUE) < 1000) NOT VALID');
+	my $stored = $cluster->superuser('SELECT body FROM public.visit WHERE id = 9');
+	my ($buffers) = mine(q{UPDATE public.visit SET speaker = 'x' WHERE id = 9;
+		EXPLAIN (ANALYZE, BUFFERS) UPDATE public.visit SET speaker = 'y' WHERE id = 9}) =~ /Buffers: shared hit=(\d+)/;
+	cmp_ok($buffers, '<', 100, 'is not fetched when another column changes');
+	ok($cluster->superuser('SELECT body FROM public.visit WHERE id = 9') eq $stored, 'and stays as it is');
+	mine('DELETE FROM public.visit WHERE id = 9');
+};
+
 subtest 'those who may not' => sub {
 	my $other = $cluster->sql(app => $token{'south-pro'}, q{INSERT INTO cauce.session (title) VALUES ('y') RETURNING id});
 	my $result = $cluster->try_sql(app => $token{'south-pro'}, "INSERT INTO public.visit (session_id, id, words) SELECT '$other', 1, words FROM public.visit WHERE session_id = '$session' AND id = 2");
