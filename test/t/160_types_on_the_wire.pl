@@ -183,6 +183,30 @@ subtest 'binary logical replication' => sub {
 	$cluster->superuser(q{SELECT pg_drop_replication_slot('copy') \g /dev/null});
 };
 
+# Sealed text is UTF-8 whatever the database's encoding, so that it opens in a database of another one.
+subtest 'a database in LATIN1' => sub {
+	$cluster->superuser(q{CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+	my $file = $cluster->dir . '/run/latin.copy';
+	$cluster->superuser(qq{COPY (SELECT id, account_id, organization_id, session_id, epoch, generation, wrapped FROM cauce.data_key) TO '$file';
+		COPY (SELECT id, subject FROM cauce.account) TO '$file.accounts'});
+	$cluster->superuser(qq{SET client_min_messages = warning; CREATE EXTENSION cauce CASCADE;
+		COPY cauce.account (id, subject) FROM '$file.accounts'; DELETE FROM cauce.data_key;
+		COPY cauce.data_key (id, account_id, organization_id, session_id, epoch, generation, wrapped) FROM '$file'}, database => 'latin');
+	for my $value (qw(text jsonb))
+	{
+		my $word = $value eq 'text' ? "\x{c3}\x{a9}t\x{c3}\x{a9}" : "{\"s\": \"\x{c3}\x{a9}t\x{c3}\x{a9}\"}";
+		my $form = $cluster->sql(app => $token, "CREATE TEMP TABLE w (v cauce.encrypted_$value); INSERT INTO w VALUES ('$word'); SELECT set_config('cauce.token', '', false) \\g /dev/null
+			SELECT v FROM w");
+		my $latin = $cluster->sql(postgres => $token, "SET client_encoding = UTF8; SELECT '$form'::cauce.encrypted_$value, length('$form'::cauce.encrypted_${value}::text)", database => 'latin');
+		is($latin, "$word|" . ($value eq 'text' ? 3 : 12), "$value opens");
+		is($cluster->sql(app => $token, "SET client_encoding = UTF8; SELECT '$word'::cauce.encrypted_$value", database => 'latin'), $word, 'and is sealed');
+		my $euro = "\x{e2}\x{82}\x{ac}";
+		$form = $cluster->sql(app => $token, "CREATE TEMP TABLE w (v cauce.encrypted_$value); INSERT INTO w VALUES ('\"$euro\"'); SELECT set_config('cauce.token', '', false) \\g /dev/null
+			SELECT v FROM w");
+		is($cluster->try_sql(postgres => $token, "SELECT '$form'::cauce.encrypted_$value", database => 'latin')->{sqlstate}, '22P05', 'a character that LATIN1 has not is an error');
+	}
+};
+
 subtest 'a sealed form of one kind' => sub {
 	my %form;
 	@form{qw(text jsonb bytea)} = split /\|/, $cluster->superuser('SELECT t, j, b FROM public.sealed WHERE id = 202');
