@@ -66,23 +66,41 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 	return key;
 }
 
+/*
+ * LiesThere tells whether a value is bound to its place already. Its header tells, so
+ * of a long value only the first bytes are fetched: most UPDATEs leave it alone.
+ */
+static bool
+LiesThere(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *account,
+		  const pg_uuid_t *session, const uint8 *binding)
+{
+	Sealed *head;
+	const DataKey *key;
+
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		head = (Sealed *) PG_DETOAST_DATUM_SLICE(value, 0, SEALED_MIN_BYTES);
+	else
+		head = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	SealedCheckForm(head, kind);
+	if (AuthorityIsLoading() && SealedIsBoundTo(head, binding))
+		return true; /* a dump's row, whose key may come after it */
+	key = KeyFor(shape, account, session);
+	return key != NULL && SealedIsBound(head, &key->id, key->generation, binding);
+}
+
 /* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
 static Datum
 Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *account,
 	   const pg_uuid_t *session, const uint8 *binding)
 {
-	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
-	const DataKey *key;
+	Sealed *sealed;
 	Sealed *fresh;
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, kind);
-	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
-		return value; /* a dump's row, whose key may come after it */
-	key = KeyFor(shape, account, session);
-	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
+	if (LiesThere(shape, kind, value, account, session, binding))
 		return value;
+	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	if (SealedOpenToReseal(sealed, kind, account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
