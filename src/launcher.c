@@ -51,6 +51,8 @@ LauncherInit(void)
 	DefineCustomIntVariable("cauce.retention_batch", "Sessions that one transaction processes.",
 							NULL, &retention_batch, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
+	if (IsBinaryUpgrade)
+		return; /* pg_upgrade runs this server: nothing may be archived or erased now */
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 10;

@@ -50,18 +50,19 @@ sub opened
 sub synchronized
 {
 	my ($subscriber, $database) = @_;
-	return 0 if !$subscriber->poll_until(q{SELECT count(*) > 0 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel}, 't', 30, database => $database);
+	return 0 if !$subscriber->poll_until(q{SELECT count(*) > 0 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel}, 't', 90, database => $database);
 	my $position = $publisher->superuser('SELECT pg_current_wal_flush_lsn()');
-	return $publisher->poll_until("SELECT confirmed_flush_lsn >= '$position' FROM pg_replication_slots WHERE slot_name = 'copy_$database'", 't');
+	return $publisher->poll_until("SELECT confirmed_flush_lsn >= '$position' FROM pg_replication_slots WHERE slot_name = 'copy_$database'", 't', 90);
 }
 
 # subscribe gives a database of the subscriber's the extension and a subscription.
 sub subscribe
 {
-	my ($subscriber, $database, $options) = @_;
+	my ($subscriber, $database, $options, $publication) = @_;
+	$publication //= 'everything';
 	my $source = $publisher->dsn('postgres');
 	$subscriber->superuser("SET client_min_messages = error; CREATE EXTENSION cauce CASCADE;
-		CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION everything WITH (slot_name = copy_$database$options)",
+		CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION $publication WITH (slot_name = copy_$database$options)",
 		database => $database);
 	return;
 }
@@ -133,6 +134,17 @@ subtest 'in binary' => sub {
 	is_deeply(stored($subscriber, 'bin'), stored($publisher), 'byte for byte');
 	is(opened($subscriber, 'north-pro', 'bin'), opened($publisher, 'north-pro'), 'and opens');
 	is_deeply([ $subscriber->files_with('qzcanary') ], [], 'no word of content is in the data directory');
+};
+
+subtest 'an analyst\'s copy, without the keys' => sub {
+	$publisher->superuser('CREATE PUBLICATION keyless FOR TABLE ' . join ', ', map { "cauce.$_" } grep { $_ ne 'data_key' } @published);
+	$subscriber->superuser('DROP SUBSCRIPTION copy_bin', database => 'bin');
+	$subscriber->superuser('CREATE DATABASE analyst');
+	subscribe($subscriber, 'analyst', '', 'keyless');
+	ok(synchronized($subscriber, 'analyst'), 'is made');
+	is($subscriber->superuser('SELECT count(*) > 100 FROM cauce.transcript_segment', database => 'analyst'), 't', 'with all rows');
+	is($subscriber->try_sql(app => $token{'north-pro'}, 'SELECT body FROM cauce.report', database => 'analyst')->{sqlstate}, 'XX001',
+		'and opens for nobody, keyring or not');
 };
 
 unlike($subscriber->log, qr/qzcanary|conflicts|duplicate key/, 'the log tells of no content and no conflict');
