@@ -6,6 +6,7 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <sys/resource.h>
 
 #include "secret.h"
 
@@ -15,6 +16,13 @@
  */
 #define SECRET_HEAP_BYTES (512 * 1024)
 #define SECRET_CELL_BYTES 32
+
+/*
+ * What RLIMIT_CORE must be for no core dump at all (core(5), coredump.c of Linux): a core
+ * file is not begun below one page, but a program that core_pattern pipes cores to gets
+ * them whole under 0. 1 is the value at which the kernel refuses that as well.
+ */
+#define NO_CORE_BYTES 1
 
 static void PrepareHeap(void);
 
@@ -61,12 +69,28 @@ WipingFree(void *bytes)
 	free(bytes);
 }
 
+/* SecretRefuseCore lowers the limit for good. */
+void
+SecretRefuseCore(void)
+{
+	struct rlimit limit = {NO_CORE_BYTES, NO_CORE_BYTES};
+	static bool refused = false; /* a child inherits both */
+
+	if (refused)
+		return;
+	if (setrlimit(RLIMIT_CORE, &limit) != 0)
+		ereport(LOG, (errmsg("could not refuse core dumps of this process: %m"),
+					  errhint("Content could reach a core file: set LimitCORE=0 for the server.")));
+	refused = true;
+}
+
 /* PrepareHeap makes the locked heap once a process: locks are not inherited by fork. */
 static void
 PrepareHeap(void)
 {
 	if (CRYPTO_secure_malloc_initialized())
 		return;
+	SecretRefuseCore();
 	switch (CRYPTO_secure_malloc_init(SECRET_HEAP_BYTES, SECRET_CELL_BYTES))
 	{
 		case 0:
