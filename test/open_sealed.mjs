@@ -7,7 +7,7 @@
 // SEALED a cauce1:… or, as bytea is printed, \x…. Prints the plaintext. With the fields of a place it also checks
 // that the value belongs there. Fails, and prints nothing, when anything does not fit.
 import { createDecipheriv, createHash, hkdfSync } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inflateSync } from 'node:zlib';
 
@@ -58,7 +58,7 @@ function open(keyring, row, value, place) {
 	return plain;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
 	const [keyring, row, ...place] = process.argv.slice(2);
 	const text = readFileSync(0, 'latin1').trim();
 	const value = text.startsWith('cauce1:') ? Buffer.from(text.slice(7), 'base64') : Buffer.from(text.slice(2), 'hex');
