@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "parser/analyze.h"
+#include "replication/logicalworker.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 #include "utils/guc.h"
@@ -85,10 +86,15 @@ WithholdStatement(ParseState *state, Query *query, JumbleState *jumble)
 		query->queryId = 0;
 }
 
-/* IsSensitive decides about one message. */
+/*
+ * IsSensitive decides about one message. What a logical replication worker has in hand is
+ * sealed, and nobody could resolve a conflict that the log does not name.
+ */
 static bool
 IsSensitive(const ErrorData *error)
 {
+	if (IsLogicalWorker())
+		return IdentifiedBlock();
 	return IdentifiedBlock() || IsTelling(debug_query_string) || IsTelling(error->message) ||
 		   IsTelling(error->detail) || IsTelling(error->detail_log) || IsTelling(error->context);
 }

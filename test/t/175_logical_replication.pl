@@ -33,9 +33,8 @@ sub fill
 sub stored
 {
 	my ($cluster, $database) = @_;
-	return { map { $_ => $cluster->superuser(
-				"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")), '') FROM cauce.$_ t",
-				database => $database) } @published };
+	my $all = join ' UNION ALL ', map { "SELECT '$_', count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")), '') FROM cauce.$_ t" } @published;
+	return { map { split /\|/, $_, 2 } split /\n/, $cluster->superuser($all, database => $database) };
 }
 
 # opened gives what an owner reads.
@@ -70,7 +69,11 @@ sub subscribe
 fill('before');
 $publisher->superuser('CREATE PUBLICATION everything FOR TABLE ' . join ', ', map { "cauce.$_" } @published);
 
-my $subscriber = CauceTest->sibling_of($publisher, settings => 'cauce.retention_naptime = 1');
+my $subscriber = CauceTest->sibling_of($publisher, settings => <<'CONF');
+cauce.retention_naptime = 1
+wal_retrieve_retry_interval = '200ms'
+max_logical_replication_workers = 8
+CONF
 $subscriber->as_postgres('mv', $subscriber->keyring_file, $subscriber->keyring_file . '.away');
 subscribe($subscriber, 'cauce', '');
 $subscriber->superuser('CREATE ROLE app LOGIN IN ROLE cauce_app');
@@ -147,6 +150,24 @@ subtest 'an analyst\'s copy, without the keys' => sub {
 		'and opens for nobody, keyring or not');
 };
 
-unlike($subscriber->log, qr/qzcanary|conflicts|duplicate key/, 'the log tells of no content and no conflict');
+unlike($subscriber->log, qr/duplicate key|SQLSTATE 23/, 'no conflict came of all this');
+
+subtest 'a conflict' => sub {
+	# Somebody wrote at the subscriber what the publisher comes to write.
+	my $row = q{INSERT INTO cauce.organization (id, name) VALUES ('11111111-2222-4333-8444-555555555555', 'the same')};
+	$_->superuser($row) for $subscriber, $publisher;
+	my $log = '';
+	for (1 .. 100)
+	{
+		last if ($log = $subscriber->log) =~ /duplicate key/;
+		select undef, undef, undef, 0.1;
+	}
+	like($log, qr/duplicate key value violates unique constraint "organization_pkey"/, 'is told in the log: what');
+	like($log, qr/Key \(id\)=\(11111111-2222-4333-8444-555555555555\) already exists/, 'and which row');
+	$subscriber->superuser(q{DELETE FROM cauce.organization WHERE name = 'the same'});
+	ok(synchronized($subscriber, 'cauce'), 'so that it can be resolved');
+	is_deeply(stored($subscriber), stored($publisher), 'and all is as at the publisher');
+};
+unlike($subscriber->log, qr/qzcanary|eyJ/, 'the log has no word of content and no token');
 
 done_testing;
