@@ -6,7 +6,10 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+
+#include "miscadmin.h"
 
 #include "secret.h"
 
@@ -18,9 +21,9 @@
 #define SECRET_CELL_BYTES 32
 
 /*
- * What RLIMIT_CORE must be for no core dump at all (core(5), coredump.c of Linux): a core
- * file is not begun below one page, but a program that core_pattern pipes cores to gets
- * them whole under 0. 1 is the value at which the kernel refuses that as well.
+ * What RLIMIT_CORE must be for no core dump at all (Linux, fs/coredump.c): a core file is
+ * not begun below one page, but a program that core_pattern pipes cores to gets them whole
+ * under 0. 1 is the value at which the kernel refuses that as well.
  */
 #define NO_CORE_BYTES 1
 
@@ -69,19 +72,32 @@ WipingFree(void *bytes)
 	free(bytes);
 }
 
-/* SecretRefuseCore lowers the limit for good. */
+/* RefuseCore lowers the limit for good; where it is 0 already, which would let pipes through, it takes another way. */
+static bool
+RefuseCore(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) != 0)
+		return false;
+	if (limit.rlim_max < NO_CORE_BYTES)
+		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+	limit.rlim_cur = limit.rlim_max = NO_CORE_BYTES;
+	return setrlimit(RLIMIT_CORE, &limit) == 0;
+}
+
+/* SecretRefuseCore does so once. */
 void
 SecretRefuseCore(void)
 {
-	struct rlimit limit = {NO_CORE_BYTES, NO_CORE_BYTES};
-	static bool refused = false; /* a child inherits both */
+	static int refused_pid = 0;
 
-	if (refused)
+	if (refused_pid == MyProcPid)
 		return;
-	if (setrlimit(RLIMIT_CORE, &limit) != 0)
+	if (!RefuseCore())
 		ereport(LOG, (errmsg("could not refuse core dumps of this process: %m"),
-					  errhint("Content could reach a core file: set LimitCORE=0 for the server.")));
-	refused = true;
+					  errdetail("Content could reach a core file.")));
+	refused_pid = MyProcPid;
 }
 
 /* PrepareHeap makes the locked heap once a process: locks are not inherited by fork. */

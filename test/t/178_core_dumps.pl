@@ -36,11 +36,12 @@ sub limit
 
 my $plain = CauceSession->open($cluster, 'app', undef);
 my $mine = CauceSession->open($cluster, app => $token);
-$mine->query(q{UPDATE cauce.account SET display_name = 'qzcanary name' WHERE id = cauce.account_id();
+my $write = q{UPDATE cauce.account SET display_name = 'qzcanary name' WHERE id = cauce.account_id();
 	INSERT INTO cauce.session (title, client) VALUES ('qzcanary title', 'qzcanary client');
-	INSERT INTO cauce.report (session_id, body) SELECT id, repeat('qzcanary report ', 100) FROM cauce.session});
-like($mine->query('SELECT display_name FROM cauce.account; SELECT title FROM cauce.session; SELECT body FROM cauce.report'),
-	qr/^(qzcanary.*\n?){3}$/, 'a session seals and opens');
+	INSERT INTO cauce.report (session_id, body) SELECT id, repeat('qzcanary report ', 100) FROM cauce.session};
+my $read = 'SELECT display_name FROM cauce.account; SELECT title FROM cauce.session; SELECT body FROM cauce.report';
+$mine->query($write);
+like($mine->query($read), qr/^(qzcanary.*\n?){3}$/, 'a session seals and opens');
 
 subtest 'the limit' => sub {
 	isnt(limit($plain), '1 1', 'is the server\'s where nothing was handled');
@@ -54,6 +55,28 @@ subtest 'the limit' => sub {
 	is(limit($loader), '1 1', 'and for one that seals without identity');
 	$loader->close;
 };
+
+subtest 'where the server\'s own limit is 0 already' => sub {
+	# 0 lets the pipes of core_pattern through and cannot be raised to 1: the process is made undumpable.
+	chomp(my $postmaster = $cluster->as_postgres('head', '-n', '1', $cluster->pgdata . '/postmaster.pid')->{out});
+	is($cluster->as_postgres('prlimit', '--pid', $postmaster, '--core=0:0')->{status}, 0, 'the limit is set');
+	# owner tells to whom the kernel gives a process: to root what must not be dumped.
+	my $owner = sub {
+		my ($session) = @_;
+		my $pid = $session->query('SELECT pg_backend_pid()');
+		return $cluster->as_postgres('stat', '-c', '%U', "/proc/$pid/limits")->{out};
+	};
+	my @session = map { CauceSession->open($cluster, 'app', $_) } undef, $token;
+	is(limit($session[1]), '0 0', 'it is 0 for new sessions');
+	is($owner->($session[0]), "postgres\n", 'one without identity is as it was');
+	is($owner->($session[1]), "root\n", 'one with an identity is undumpable');
+	is($session[1]->query(q{SELECT title FROM cauce.session}), 'qzcanary title', 'and works');
+	$_->close for @session;
+};
+$cluster->pg_ctl('restart', '-c', '-m', 'fast')->{status} == 0 or BAIL_OUT('the server does not restart');
+($plain, $mine) = map { CauceSession->open($cluster, 'app', $_) } undef, $token;
+$mine->query($write);
+$mine->query($read);
 
 subtest 'a core that is taken by force' => sub {
 	my $keyring = file('keyring.json', $cluster->as_postgres('cat', $cluster->keyring_file)->{out});
