@@ -16,6 +16,7 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "protect.h"
 #include "redact.h"
 #include "session.h"
 
@@ -40,6 +41,7 @@ _PG_init(void)
 	AuthorityInit();
 	DataKeyInit();
 	SessionInit();
+	ProtectInit();
 	LiteralsInit();
 	RedactInit();
 	LauncherInit();

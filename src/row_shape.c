@@ -8,6 +8,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -65,6 +66,57 @@ FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 	ReleaseSysCache(tuple);
 }
 
+/* RowShapeTrigger finds the trigger by its function; whoever writes a row may not know schema cauce. */
+const Trigger *
+RowShapeTrigger(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+	Oid schema = CauceSchema();
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Oid function = triggers->triggers[i].tgfoid;
+
+		if (get_func_namespace(function) == schema &&
+			strcmp(get_func_name(function), "seal_row") == 0)
+			return &triggers->triggers[i];
+	}
+	return NULL;
+}
+
+/*
+ * FindOwner fills in the columns that say whose a row is. A foreign key to cauce.session
+ * tells them whatever they are called by now; else the trigger's argument does.
+ */
+static void
+FindOwner(RowShape *shape, Relation relation, const Trigger *trigger)
+{
+	Oid sessions = CauceTable("session");
+	AttrNumber id = get_attnum(sessions, "id");
+	ListCell *cell;
+
+	if (trigger->tgnargs == 0)
+	{
+		shape->account = ColumnNamed(relation, "id");
+		return;
+	}
+	foreach (cell, RelationGetFKeyList(relation))
+	{
+		const ForeignKeyCacheInfo *key = lfirst(cell);
+
+		if (key->confrelid == sessions && key->nkeys == 2)
+		{
+			int at = key->confkey[0] == id ? 0 : 1;
+
+			shape->session = key->conkey[at];
+			shape->account = key->conkey[1 - at];
+			return;
+		}
+	}
+	shape->account = ColumnNamed(relation, "account_id");
+	shape->session = ColumnNamed(relation, trigger->tgargs[0]);
+}
+
 /* RowShapeMake describes a table. */
 RowShape *
 RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
@@ -81,15 +133,11 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 	if (relation->rd_rel->relispartition)
 		shape->root = llast_oid(get_partition_ancestors(shape->relation));
 	shape->columns = descriptor->natts;
-	if (trigger == NULL)
-		shape->account = InvalidAttrNumber;
-	else if (trigger->tgnargs > 0)
+	if (trigger != NULL)
 	{
-		shape->account = ColumnNamed(relation, "account_id");
-		shape->session = ColumnNamed(relation, trigger->tgargs[0]);
+		shape->is_adopting = trigger->tgnargs > 1;
+		FindOwner(shape, relation, trigger);
 	}
-	else
-		shape->account = ColumnNamed(relation, "id");
 	FindPrimaryKey(shape, relation, context);
 	for (int i = 0; i < descriptor->natts; i++)
 	{
@@ -99,6 +147,38 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 			shape->sealed[shape->sealed_count++] = column->attnum;
 	}
 	return shape;
+}
+
+/* RowOwner reads the row. */
+bool
+RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg_uuid_t *account,
+		 pg_uuid_t *session)
+{
+	bool isnull;
+	Datum value = heap_getattr(row, shape->account, RelationGetDescr(relation), &isnull);
+
+	memset(session, 0, sizeof(*session));
+	if (isnull)
+		return false;
+	*account = *DatumGetUUIDP(value);
+	if (shape->session == InvalidAttrNumber)
+		return true;
+	value = heap_getattr(row, shape->session, RelationGetDescr(relation), &isnull);
+	if (!isnull)
+		*session = *DatumGetUUIDP(value);
+	return !isnull;
+}
+
+/* RowColumn takes off what is there during an adoption only. */
+char *
+RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
+{
+	char *name = pstrdup(NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname));
+	int rest = (int) strlen(name) - (int) strlen(ADOPTING_SUFFIX);
+
+	if (shape->is_adopting && rest > 0 && strcmp(name + rest, ADOPTING_SUFFIX) == 0)
+		name[rest] = '\0';
+	return name;
 }
 
 /* RowName lists schema, table and primary key. */

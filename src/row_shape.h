@@ -11,11 +11,13 @@
 #include "lib/stringinfo.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
+#include "utils/uuid.h"
 
 typedef struct RowShape
 {
 	Oid relation;
 	Oid root; /* the partitioned table above, or the table itself */
+	bool is_adopting; /* cauce.protect_gradually() is at work: see RowColumn() */
 	int columns; /* of the tuple descriptor that this was made for */
 	AttrNumber account; /* 0: no trigger binds the rows */
 	AttrNumber session; /* 0: the row belongs to its account */
@@ -27,11 +29,27 @@ typedef struct RowShape
 } RowShape;
 
 /*
+ * What the name of a sealed column ends with until it takes the place of the plain one:
+ * its values are bound to the name that it will have.
+ */
+#define ADOPTING_SUFFIX "$cauce"
+
+/* RowShapeTrigger finds the trigger that seals a table's rows, or NULL. */
+extern const Trigger *RowShapeTrigger(Relation relation);
+
+/*
  * RowShapeMake describes a table as its sealing trigger sees it, in context. It raises
  * 42703 where the trigger's columns are missing, 55000 where there is no primary key.
  * Without a trigger neither is asked for.
  */
 extern RowShape *RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context);
+
+/* RowOwner reads whose a row is, session all zero where it belongs to its account; false for NULL. */
+extern bool RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg_uuid_t *account,
+					 pg_uuid_t *session);
+
+/* RowColumn is the name of a column as bindings have it, palloc'd. */
+extern char *RowColumn(const RowShape *shape, Relation relation, AttrNumber column);
 
 /* RowName lists schema, table and primary key: what every binding of the row begins with. */
 extern void RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);

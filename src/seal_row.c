@@ -4,6 +4,8 @@
  *
  *		cauce.seal_row()             the row belongs to its account
  *		cauce.seal_row('session_id') the row belongs to the session in that column
+ *		cauce.seal_row('session_id', 'adopting')
+ *									 so does it, but who may write is not cauce's to say yet
  *
  * The table has a column account_id and a primary key. Every column of type
  * cauce.encrypted_text is opened and sealed again under the account's or the
@@ -120,22 +122,14 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	shape = ShapeOf(fcinfo, trigger);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 
-	value = heap_getattr(row, shape->account, descriptor, &isnull);
-	if (!isnull)
-		account = *DatumGetUUIDP(value);
-	if (!isnull && shape->session != 0)
+	if (!RowOwner(shape, relation, row, &account, &session))
 	{
-		value = heap_getattr(row, shape->session, descriptor, &isnull);
-		if (!isnull)
-			session = *DatumGetUUIDP(value);
-	}
-	if (isnull)
-	{
-		if (!TokenInForce())
+		if (!TokenInForce() && !shape->is_adopting)
 			AuthorityToWrite(&session, NULL);
 		return PointerGetDatum(row); /* the column's NOT NULL says it best */
 	}
-	AuthorityToWrite(&account, shape->session != 0 ? &session : NULL);
+	if (!shape->is_adopting)
+		AuthorityToWrite(&account, shape->session != 0 ? &session : NULL);
 
 	initStringInfo(&row_name);
 	RowName(&row_name, shape, relation, row);
@@ -149,7 +143,7 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 		value = heap_getattr(row, column, descriptor, &isnull);
 		if (isnull)
 			continue;
-		BindingOf(&row_name, NameStr(TupleDescAttr(descriptor, column - 1)->attname), binding);
+		BindingOf(&row_name, RowColumn(shape, relation, column), binding);
 		fresh = Reseal(shape, value, &account, &session, binding);
 		if (fresh != value)
 			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);

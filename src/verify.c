@@ -17,7 +17,6 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -67,22 +66,6 @@ typedef struct Reading
 	RowShape *shape;
 	bool is_archive; /* cauce.archived_session: bundles, in no column of a sealed type */
 } Reading;
-
-/* SealingTrigger finds the trigger that binds a table's rows, or NULL. */
-static const Trigger *
-SealingTrigger(Relation relation)
-{
-	List *name = list_make2(makeString("cauce"), makeString("seal_row"));
-	Oid function = LookupFuncName(name, 0, NULL, false);
-	TriggerDesc *triggers = relation->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		if (triggers->triggers[i].tgfoid == function)
-			return &triggers->triggers[i];
-	}
-	return NULL;
-}
 
 /* UuidAt reads a UUID column of the row; false for NULL. */
 static bool
@@ -253,9 +236,7 @@ JudgeRow(const Reading *reading, HeapTuple row)
 	{
 		AttrNumber column = shape->sealed[i];
 
-		BindingOf(&row_name,
-				  NameStr(TupleDescAttr(RelationGetDescr(reading->relation), column - 1)->attname),
-				  place.binding);
+		BindingOf(&row_name, RowColumn(shape, reading->relation, column), place.binding);
 		Judge(reading, row, column, &place);
 	}
 }
@@ -309,7 +290,7 @@ VerifyOne(ReturnSetInfo *result, Oid table)
 	Reading reading = {.result = result, .relation = relation};
 	bool has_sealed;
 
-	reading.shape = RowShapeMake(relation, SealingTrigger(relation), CurrentMemoryContext);
+	reading.shape = RowShapeMake(relation, RowShapeTrigger(relation), CurrentMemoryContext);
 	reading.is_archive = table == CauceTable("archived_session");
 	has_sealed = reading.is_archive || reading.shape->sealed_count > 0;
 	if (has_sealed && relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
