@@ -811,6 +811,10 @@ BEGIN
 	IF c.oid IS NULL OR session_column IS NULL THEN
 		RAISE EXCEPTION 'there is no such table, or no column is named' USING ERRCODE = '22004';
 	END IF;
+	IF EXISTS (SELECT 1 FROM cauce.protected_table p WHERE p."table" = c.oid) THEN
+		RAISE EXCEPTION '"%" is protected already, or being adopted', c.relname
+			USING ERRCODE = '42710', HINT = 'cauce.protected_table says which; CALL cauce.protect_gradually() goes on, cauce.unprotect() undoes it.';
+	END IF;
 	problem := CASE
 		WHEN c.oid < 16384 OR c.relnamespace = 'cauce'::regnamespace
 			OR c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
@@ -823,6 +827,9 @@ BEGIN
 			THEN 'It inherits or is inherited from.'
 		WHEN EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_class f ON f.oid = p AND f.relkind = 'f')
 			THEN 'It has a foreign table as a partition.'
+		WHEN EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_trigger t ON t.tgrelid = p AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R'))
+			OR EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_rewrite w ON w.ev_class = p)
+			THEN 'It has a rule, or a trigger that fires always or on replicas: adopting its rows would set them off.'
 		WHEN NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND indisprimary)
 			THEN 'It has no primary key, to which sealed values are bound.'
 	END;
@@ -830,10 +837,6 @@ BEGIN
 		RAISE EXCEPTION '"%" cannot be protected', c.relname
 			USING ERRCODE = '42809', DETAIL = problem,
 				HINT = 'Ordinary and partitioned tables with a primary key can, partitions with the table above them.';
-	END IF;
-	IF EXISTS (SELECT 1 FROM cauce.protected_table p WHERE p."table" = c.oid) THEN
-		RAISE EXCEPTION '"%" is protected already, or being adopted', c.relname
-			USING ERRCODE = '42710', HINT = 'cauce.protected_table says which; CALL cauce.protect_gradually() goes on, cauce.unprotect() undoes it.';
 	END IF;
 	FOREACH named IN ARRAY ARRAY['account_id', session_column] LOOP
 		SELECT format('It is of type %s.', format_type(a.atttypid, a.atttypmod)) INTO problem
@@ -1016,8 +1019,13 @@ DECLARE
 	"column" name;
 	type text;
 	part regclass;
+	total bigint;
 BEGIN
 	PERFORM cauce.require_superuser();
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'a table is adopted in READ COMMITTED only'
+			USING ERRCODE = '25001', DETAIL = 'Another snapshot may not show all of its rows.';
+	END IF;
 	PERFORM cauce.check_adoptable("table", session_column);
 	IF pgcrypto <> 'pgp_sym_encrypt' AND pgcrypto NOT LIKE 'encrypt-_%' THEN
 		RAISE EXCEPTION 'pgcrypto has no method "%" that can be undone', pgcrypto
@@ -1034,7 +1042,7 @@ BEGIN
 					 ELSE format('%I', "column") END, type)
 			FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname = "column");
 	END LOOP;
-	PERFORM cauce.check_sessions("table", session_column);
+	total := cauce.check_sessions("table", session_column);
 	IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = "table" AND attname = 'account_id') THEN
 		actions := actions || text 'ADD COLUMN account_id uuid';
 	END IF;
@@ -1044,8 +1052,11 @@ BEGIN
 	-- The rewritten rows are sealed at input; now each is bound to its place, under its session's key.
 	PERFORM cauce.seal_trigger("table", session_column, 'ALWAYS');
 	FOR part IN SELECT p FROM cauce.parts_of("table") p JOIN pg_class c ON c.oid = p AND c.relkind = 'r' LOOP
-		PERFORM cauce.bind_rows(part, session_column, 'true');
+		total := total - cauce.bind_rows(part, session_column, 'true');
 	END LOOP;
+	IF total <> 0 THEN
+		RAISE EXCEPTION 'not every row of table % could be bound to its session', "table" USING ERRCODE = '55000';
+	END IF;
 	EXECUTE format('ALTER TABLE %s ENABLE TRIGGER zz_cauce_seal', "table");
 	PERFORM cauce.guard("table", session_column);
 	RAISE NOTICE 'table % is protected', "table"

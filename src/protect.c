@@ -15,7 +15,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -234,10 +233,12 @@ AccountOf(const pg_uuid_t *session)
 	SpiEnter(&scope, true);
 	if (SpiRun(&plan, "SELECT account_id FROM cauce.session WHERE id = $1", 1, types, values, NULL,
 			   true) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the session does not exist"),
-				 errdetail("The table is being adopted: its rows belong to sessions of cauce's."),
-				 errhint("Insert the session first.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("the session does not exist, or is not the only one of its id"),
+			 errdetail("The table is being adopted: its rows belong to sessions of cauce's."),
+			 errhint("Insert the session first; where accounts share an id, fill account_id.")));
 	account = *DatumGetUUIDP(SpiValue(0, 1, &isnull));
 	SpiLeave(&scope);
 	return account;
@@ -252,36 +253,42 @@ SetColumn(Relation relation, HeapTuple row, AttrNumber column, Datum value, bool
 	return heap_modify_tuple_by_cols(row, RelationGetDescr(relation), 1, &at, &value, &isnull);
 }
 
-/* IsSealedAlready tells whether an UPDATE leaves a pair of columns as they are, in step. */
+/* HasMoved tells whether an UPDATE gives the row to another session. */
 static bool
-IsSealedAlready(const TriggerData *trigger, HeapTuple row, const Pair *pair)
+HasMoved(const TriggerData *trigger, const Ahead *ahead, Datum session)
 {
-	TupleDesc descriptor = RelationGetDescr(trigger->tg_relation);
-	bool null_before;
-	bool null_now;
-	bool null_sealed;
+	bool isnull;
 	Datum before;
-	Datum now;
 
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		return false;
-	before = heap_getattr(trigger->tg_trigtuple, pair->from, descriptor, &null_before);
-	now = heap_getattr(row, pair->from, descriptor, &null_now);
-	(void) heap_getattr(row, pair->into, descriptor, &null_sealed);
-	return !null_before && !null_now && !null_sealed && datumIsEqual(before, now, false, -1);
+	before = heap_getattr(trigger->tg_trigtuple, ahead->session,
+						  RelationGetDescr(trigger->tg_relation), &isnull);
+	return isnull || !SameUuid(DatumGetUUIDP(before), DatumGetUUIDP(session));
 }
 
-/* KeepInStep seals one column into the one beside it. */
+/* KeepAccount fills in the account that the row's session belongs to. */
 static HeapTuple
-KeepInStep(const TriggerData *trigger, HeapTuple row, Pair *pair)
+KeepAccount(const TriggerData *trigger, HeapTuple row, const Ahead *ahead, Datum session)
 {
 	Relation relation = trigger->tg_relation;
+	pg_uuid_t account;
 	bool isnull;
-	Datum value;
 
-	if (IsSealedAlready(trigger, row, pair))
+	(void) heap_getattr(row, ahead->account, RelationGetDescr(relation), &isnull);
+	if (!isnull && !HasMoved(trigger, ahead, session))
 		return row;
-	value = heap_getattr(row, pair->from, RelationGetDescr(relation), &isnull);
+	account = AccountOf(DatumGetUUIDP(session));
+	return SetColumn(relation, row, ahead->account, UUIDPGetDatum(&account), false);
+}
+
+/* KeepInStep seals one column into the one beside it, whatever was there. */
+static HeapTuple
+KeepInStep(Relation relation, HeapTuple row, Pair *pair)
+{
+	bool isnull;
+	Datum value = heap_getattr(row, pair->from, RelationGetDescr(relation), &isnull);
+
 	return SetColumn(relation, row, pair->into,
 					 isnull ? (Datum) 0 : SealPlain(&pair->sealing, value), isnull);
 }
@@ -309,15 +316,9 @@ cauce_seal_ahead(PG_FUNCTION_ARGS)
 	session = heap_getattr(row, ahead->session, RelationGetDescr(trigger->tg_relation), &isnull);
 	if (isnull)
 		return PointerGetDatum(row); /* its constraint says it best */
-	(void) heap_getattr(row, ahead->account, RelationGetDescr(trigger->tg_relation), &isnull);
-	if (isnull)
-	{
-		pg_uuid_t account = AccountOf(DatumGetUUIDP(session));
-
-		row = SetColumn(trigger->tg_relation, row, ahead->account, UUIDPGetDatum(&account), false);
-	}
+	row = KeepAccount(trigger, row, ahead, session);
 	for (int i = 0; i < ahead->count; i++)
-		row = KeepInStep(trigger, row, &ahead->pairs[i]);
+		row = KeepInStep(trigger->tg_relation, row, &ahead->pairs[i]);
 	return PointerGetDatum(row);
 }
 

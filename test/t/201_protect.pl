@@ -176,6 +176,9 @@ subtest 'refused, with nothing changed' => sub {
 	$refused->('42809', 'a partition by itself', q{'public.part', 's'});
 	$refused->('42809', "an inheritance $_", qq{'public.$_', 's'}) for qw(parent child);
 	$refused->('42809', "$_", qq{'$_', 'id'}) for qw(cauce.report pg_catalog.pg_authid cron.job);
+	$refused->('42809', 'a trigger that would fire', q{'public.t', 's'}, q{CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER f BEFORE UPDATE ON public.t FOR EACH ROW EXECUTE FUNCTION pg_temp.f(); ALTER TABLE public.t ENABLE ALWAYS TRIGGER f});
+	$refused->('42809', 'a rule', q{'public.t', 's'}, 'CREATE RULE r AS ON UPDATE TO public.t DO INSTEAD NOTHING');
+	$refused->('25001', 'an older snapshot', q{'public.t', 's'}, 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
 	$refused->('42703', 'no such column', q{'public.t', 'nowhere', '{words}'});
 	$refused->('42703', 'no such column to seal', q{'public.t', 's', '{nowhere}'});
 	$refused->('42804', 'a session that is no uuid', q{'public.t', 'n', '{words}'});

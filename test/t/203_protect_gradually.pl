@@ -91,7 +91,7 @@ subtest 'beside a writer, and killed twice' => sub {
 	finish $run->{psql};
 	is($killed, 2, 'it was killed twice');
 	like($run->{err}, qr/^NOTICE.*files hold the plaintext.*HINT.*VACUUM \(FULL\)/s, 'at last it says what is left to do');
-	cmp_ok($written, '>', 20, "the writer wrote $written times meanwhile");
+	cmp_ok($written, '>', 5, "the writer wrote $written times meanwhile");
 	is($cluster->superuser(q{SELECT * FROM cauce.verify('notes')}), '', 'every value is bound to its place');
 	is($cluster->superuser("SELECT count(*) FROM (SELECT format('%s', words) AS w FROM notes) x WHERE w COLLATE \"C\" !~ '^cauce1:'"), '0', 'all is sealed');
 	is(astray('notes', $_), '0', "$_ reads what was written last") for qw(north-pro south-pro);
@@ -122,6 +122,10 @@ subtest 'while it is under way' => sub {
 	is($cluster->try_sql(legacy => undef, "INSERT INTO slow VALUES (1000, '$session{solo}', 0, '$canary 1000 0', 'x'), (1001, '$session{solo}', 0, DEFAULT, NULL)")->{sqlstate}, '', 'one of any session is not, without a token');
 	is($cluster->sql(legacy => undef, q{UPDATE slow SET other = NULL WHERE n = 1000; SELECT words, other, account_id IS NOT NULL, "words$cauce" IS NOT NULL, "other$cauce" IS NOT NULL FROM slow WHERE n = 1000}),
 		"$canary 1000 0||t|t|f", 'its sealed columns follow the plain ones');
+	$cluster->sql(legacy => undef, qq{UPDATE slow SET n = 1002, s = '$session{'south-pro'}', words = '$canary 1002 0' WHERE n = 1001; UPDATE slow SET "words\$cauce" = 'something else' WHERE n = 1000});
+	is($cluster->superuser(q{SELECT account_id = (SELECT id FROM cauce.account WHERE subject = 'south-pro'), (SELECT count(*) FROM cauce.verify('slow')) FROM slow WHERE n = 1002}), 't|0', 'and move with their row');
+	is($cluster->sql(postgres => $token{solo}, q{SELECT words = "words$cauce" FROM slow WHERE n = 1000}), 't', 'nobody writes anything else there');
+	$cluster->sql(legacy => undef, "UPDATE slow SET n = 1001, s = '$session{solo}', words = 'none' WHERE n = 1002");
 	is($cluster->try_sql(postgres => undef, q{CALL cauce.protect_gradually('slow', 's', '{words}')})->{sqlstate}, '55000', 'other columns are refused');
 	is($cluster->try_sql(postgres => undef, q{SELECT cauce.protect('slow', 's', '{words}')})->{sqlstate}, '42710', 'so is protect()');
 	is($cluster->try_sql(app => $token{solo}, "SELECT cauce.archive_session('$session{solo}')")->{sqlstate}, '0A000', 'and to archive a session with rows there');
