@@ -989,23 +989,32 @@ END
 $$;
 COMMENT ON FUNCTION cauce.seal_trigger(regclass, name, text, text[]) IS 'the sealing trigger of a protected table, which fires ALWAYS or, by default, at its origin; cauce''s own';
 
-CREATE FUNCTION cauce.bind_rows("table" regclass, session_column name, rows text) RETURNS bigint
+CREATE FUNCTION cauce.write_quietly(statement text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	before CONSTANT text := current_setting('session_replication_role');
 	done bigint;
 BEGIN
-	-- The application's triggers are not asked: nothing changes that they know of.
 	PERFORM set_config('session_replication_role', 'replica', true);
-	-- It waits for nobody, and so is nobody's deadlock: what a writer has locked is left for later.
-	EXECUTE format('WITH free AS MATERIALIZED (SELECT t.ctid AS at FROM ONLY %1$s t WHERE %3$s FOR NO KEY UPDATE SKIP LOCKED)
-		UPDATE ONLY %1$s t SET account_id = s.account_id FROM cauce.session s, free
-		WHERE t.ctid = free.at AND s.id = t.%2$I AND s.account_id = coalesce(t.account_id, s.account_id) AND %3$s',
-		"table", session_column, rows);
+	EXECUTE statement;
 	GET DIAGNOSTICS done = ROW_COUNT;
 	PERFORM set_config('session_replication_role', before, true);
 	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION cauce.write_quietly(text) IS
+	'runs a statement that sets off triggers that fire ALWAYS and no other: nothing changes that the application knows of; rows written; cauce''s own';
+
+CREATE FUNCTION cauce.bind_rows("table" regclass, session_column name, rows text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- It waits for nobody, and so is nobody's deadlock: what a writer has locked is left for later.
+	RETURN cauce.write_quietly(format('WITH free AS MATERIALIZED (SELECT t.ctid AS at FROM ONLY %1$s t WHERE %3$s FOR NO KEY UPDATE SKIP LOCKED)
+		UPDATE ONLY %1$s t SET account_id = s.account_id FROM cauce.session s, free
+		WHERE t.ctid = free.at AND s.id = t.%2$I AND s.account_id = coalesce(t.account_id, s.account_id) AND %3$s',
+		"table", session_column, rows));
 END
 $$;
 COMMENT ON FUNCTION cauce.bind_rows(regclass, name, text) IS
@@ -1065,6 +1074,39 @@ END
 $$;
 COMMENT ON FUNCTION cauce.protect(regclass, name, name[], text) IS
 	'makes an application''s table part of sessions: row-level security, legal hold, erasure with the session that session_column names, and sealed columns in place of those to encrypt; pgcrypto: how bytea columns among them were encrypted (pgp_sym_encrypt, encrypt-aes, …) with the key in cauce.pgcrypto_key';
+
+CREATE FUNCTION cauce.rebind("table" regclass, former_schema name DEFAULT NULL, former_table name DEFAULT NULL,
+	"column" name DEFAULT NULL, former_column name DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p cauce.protected_table;
+	part regclass;
+	done bigint := 0;
+BEGIN
+	PERFORM cauce.require_superuser();
+	SELECT * INTO p FROM cauce.protected_table t WHERE t."table" = rebind."table" AND NOT t.adopting;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'table % is not protected', "table" USING ERRCODE = '42704', HINT = 'cauce.protected_table lists those that are.';
+	END IF;
+	IF ("column" IS NULL) <> (former_column IS NULL) OR NOT coalesce("column" = ANY (p.sealed_columns), true) THEN
+		RAISE EXCEPTION 'no sealed column is named, or not what it was called before' USING ERRCODE = '22023';
+	END IF;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	PERFORM cauce.seal_trigger("table", p.session_column, 'ALWAYS', VARIADIC (SELECT ARRAY['rebinding', coalesce(former_schema, n.nspname),
+			coalesce(former_table, c.relname), coalesce("column", ''), coalesce(former_column, '')]::text[]
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = "table"));
+	FOR part IN SELECT t FROM cauce.parts_of("table") t JOIN pg_class c ON c.oid = t AND c.relkind = 'r' LOOP
+		done := done + cauce.write_quietly(format('UPDATE ONLY %1$s SET %2$I = %2$I', part, p.session_column));
+	END LOOP;
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	PERFORM cauce.seal_trigger("table", p.session_column, '');
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION cauce.rebind(regclass, name, name, name, name) IS
+	'after a protected table, its schema or a sealed column was renamed: binds what was bound to the former names to those of now; anything else that is out of place raises 42501, and nothing changes; rows written';
 
 CREATE FUNCTION cauce.unprotect("table" regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1373,7 +1415,7 @@ CREATE VIEW cauce.protected_table WITH (security_barrier = true) AS
 			WHERE e.attrelid = c.oid AND e.attnum > 0 AND y.typnamespace = 'cauce'::pg_catalog.regnamespace
 				AND y.typname LIKE '%encrypted\_%'
 			ORDER BY e.attnum) AS sealed_columns,
-		t.tgnargs > 1 AS adopting
+		t.tgnargs = 2 AS adopting
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 	JOIN pg_catalog.pg_constraint f ON f.conrelid = c.oid AND f.conname = 'cauce_session' AND f.contype = 'f'

@@ -117,6 +117,23 @@ FindOwner(RowShape *shape, Relation relation, const Trigger *trigger)
 	shape->session = ColumnNamed(relation, trigger->tgargs[0]);
 }
 
+/* ReadMode tells from the arguments behind the session's column what is being done to the table. */
+static void
+ReadMode(RowShape *shape, const Trigger *trigger, MemoryContext context)
+{
+	FormerNames *former;
+
+	shape->is_adopting = trigger->tgnargs == 2 && strcmp(trigger->tgargs[1], "adopting") == 0;
+	if (trigger->tgnargs != 6 || strcmp(trigger->tgargs[1], "rebinding") != 0)
+		return;
+	former = MemoryContextAlloc(context, sizeof(FormerNames));
+	former->schema = MemoryContextStrdup(context, trigger->tgargs[2]);
+	former->table = MemoryContextStrdup(context, trigger->tgargs[3]);
+	former->column = MemoryContextStrdup(context, trigger->tgargs[4]);
+	former->former_column = MemoryContextStrdup(context, trigger->tgargs[5]);
+	shape->former = former;
+}
+
 /* RowShapeMake describes a table. */
 RowShape *
 RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
@@ -135,7 +152,7 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 	shape->columns = descriptor->natts;
 	if (trigger != NULL)
 	{
-		shape->is_adopting = trigger->tgnargs > 1;
+		ReadMode(shape, trigger, context);
 		FindOwner(shape, relation, trigger);
 	}
 	FindPrimaryKey(shape, relation, context);
@@ -181,12 +198,13 @@ RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 	return name;
 }
 
-/* RowName lists schema, table and primary key. */
-void
-RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+/* NameRow lists a schema, a table and the row's primary key. */
+static void
+NameRow(StringInfo name, const char *schema, const char *table, RowShape *shape, Relation relation,
+		HeapTuple row)
 {
-	RowNameAdd(name, get_namespace_name(get_rel_namespace(shape->root)));
-	RowNameAdd(name, get_rel_name(shape->root));
+	RowNameAdd(name, schema);
+	RowNameAdd(name, table);
 	for (int i = 0; i < shape->primary_count; i++)
 	{
 		bool isnull;
@@ -194,4 +212,28 @@ RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 
 		RowNameAdd(name, isnull ? "" : OutputFunctionCall(&shape->primary_out[i], value));
 	}
+}
+
+/* RowFormerBinding computes it. */
+void
+RowFormerBinding(RowShape *shape, Relation relation, HeapTuple row, AttrNumber column,
+				 uint8 *binding)
+{
+	const FormerNames *former = shape->former;
+	char *name = RowColumn(shape, relation, column);
+	StringInfoData row_name;
+
+	initStringInfo(&row_name);
+	NameRow(&row_name, former->schema, former->table, shape, relation, row);
+	BindingOf(&row_name, strcmp(name, former->column) == 0 ? former->former_column : name, binding);
+	pfree(row_name.data);
+	pfree(name);
+}
+
+/* RowName lists the names as they are. */
+void
+RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	NameRow(name, get_namespace_name(get_rel_namespace(shape->root)), get_rel_name(shape->root),
+			shape, relation, row);
 }

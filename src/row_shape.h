@@ -13,11 +13,21 @@
 #include "utils/reltrigger.h"
 #include "utils/uuid.h"
 
+/* What a table, and one of its columns, were called when their values were bound. */
+typedef struct FormerNames
+{
+	char *schema;
+	char *table;
+	char *column; /* as it is called now */
+	char *former_column;
+} FormerNames;
+
 typedef struct RowShape
 {
 	Oid relation;
 	Oid root; /* the partitioned table above, or the table itself */
 	bool is_adopting; /* cauce.protect_gradually() is at work: see RowColumn() */
+	const FormerNames *former; /* cauce.rebind() is at work; else NULL */
 	int columns; /* of the tuple descriptor that this was made for */
 	AttrNumber account; /* 0: no trigger binds the rows */
 	AttrNumber session; /* 0: the row belongs to its account */
@@ -50,6 +60,10 @@ extern bool RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg
 
 /* RowColumn is the name of a column as bindings have it, palloc'd. */
 extern char *RowColumn(const RowShape *shape, Relation relation, AttrNumber column);
+
+/* RowFormerBinding is the binding of a value before the renaming that shape->former tells. */
+extern void RowFormerBinding(RowShape *shape, Relation relation, HeapTuple row, AttrNumber column,
+							 uint8 *binding);
 
 /* RowName lists schema, table and primary key: what every binding of the row begins with. */
 extern void RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);

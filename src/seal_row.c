@@ -6,6 +6,8 @@
  *		cauce.seal_row('session_id') the row belongs to the session in that column
  *		cauce.seal_row('session_id', 'adopting')
  *									 so does it, but who may write is not cauce's to say yet
+ *		cauce.seal_row('session_id', 'rebinding', schema, table, column, former column)
+ *									 so does it, and what is bound to a former name is bound anew
  *
  * The table has a column account_id and a primary key. Every column of type
  * cauce.encrypted_text is opened and sealed again under the account's or the
@@ -67,11 +69,15 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 	return key;
 }
 
-/* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
+/*
+ * Reseal opens a value and seals it for its place; unchanged when it lies there already.
+ * What was bound to this very place under its former name (NULL: none) cauce itself opens.
+ */
 static Datum
 Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
-	   const uint8 *binding)
+	   const uint8 *binding, const uint8 *former)
 {
+	bool renamed;
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	const DataKey *key;
 	Sealed *fresh;
@@ -84,12 +90,17 @@ Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *
 	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
+	renamed = former != NULL && SealedIsBoundTo(sealed, former);
+	if (renamed)
+		CustodyBegin(account, session);
 	if (SealedOpenToReseal(sealed, SEALED_TEXT, account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
+	if (renamed)
+		CustodyEnd();
 	fresh = shape->session != 0
 				? SealForSession(SEALED_TEXT, bytes, size, account, session, binding)
 				: SealForAccount(SEALED_TEXT, bytes, size, account, binding);
@@ -137,6 +148,7 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	{
 		int column = shape->sealed[i];
 		uint8 binding[SEALED_BINDING_BYTES];
+		uint8 former[SEALED_BINDING_BYTES];
 		Datum fresh;
 		bool no = false;
 
@@ -144,7 +156,10 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 		if (isnull)
 			continue;
 		BindingOf(&row_name, RowColumn(shape, relation, column), binding);
-		fresh = Reseal(shape, value, &account, &session, binding);
+		if (shape->former != NULL)
+			RowFormerBinding(shape, relation, row, column, former);
+		fresh = Reseal(shape, value, &account, &session, binding,
+					   shape->former != NULL ? former : NULL);
 		if (fresh != value)
 			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);
 	}
