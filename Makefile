@@ -1,10 +1,11 @@
-# cauce: the extension (PGXS) and the two commands of the house.
+# cauce: the extension (PGXS) and the commands of the house.
 #
 #	make            build the extension
 #	make install    install it (root)
 #	make worker     build cauce-worker
 #	make demo       install what is missing, build, run the main job on recorded speech
 #	make check      install what is missing, build with gcc and clang, run every test
+#	make bench      install what is missing, build, measure against plaintext and pgcrypto
 
 EXTENSION = cauce
 MODULE_big = cauce
@@ -33,12 +34,15 @@ SHLIB_LINK = -lcrypto -ljansson -lz -ldl
 PG_CONFIG ?= pg_config
 
 # The house's own goals; they may run before there is a pg_config.
-HOUSE = demo check format worker
+HOUSE = demo check bench format worker
 
 ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# The server may have been built without dependency tracking.
+$(OBJS): $(wildcard src/*.h)
 
 else
 
@@ -53,7 +57,10 @@ demo:
 check:
 	dev/check
 
+bench:
+	bench/run
+
 format:
-	clang-format -i src/*.[ch] worker/src/*.[ch] worker/test/unit/*.c
+	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c
 
 endif

@@ -93,10 +93,120 @@ COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_text) IS
 CREATE CAST (text AS cauce.encrypted_text) WITH FUNCTION cauce.encrypted_text(text) AS ASSIGNMENT;
 CREATE CAST (cauce.encrypted_text AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS IMPLICIT;
 CREATE CAST (cauce.encrypted_text AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_text AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_text) AS ASSIGNMENT;
 CREATE CAST (varchar AS cauce.encrypted_text) WITH INOUT AS ASSIGNMENT;
 
-REVOKE ALL ON TYPE cauce.encrypted_text, cauce.retention_action, cauce.account_role FROM PUBLIC;
-GRANT USAGE ON TYPE cauce.encrypted_text, cauce.retention_action, cauce.account_role
+CREATE TYPE cauce.encrypted_jsonb;
+
+CREATE FUNCTION cauce.encrypted_jsonb_in(cstring) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_in' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_jsonb_out(cauce.encrypted_jsonb) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION cauce.encrypted_jsonb_recv(internal) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_recv' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_jsonb_send(cauce.encrypted_jsonb) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_send' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE cauce.encrypted_jsonb (
+	INPUT = cauce.encrypted_jsonb_in,
+	OUTPUT = cauce.encrypted_jsonb_out,
+	RECEIVE = cauce.encrypted_jsonb_recv,
+	SEND = cauce.encrypted_jsonb_send,
+	ANALYZE = cauce.no_statistics,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = external
+);
+COMMENT ON TYPE cauce.encrypted_jsonb IS
+	'jsonb that is sealed (AES-256-GCM) wherever it is stored; opens for the signed identity it belongs to, shows cauce1:… to anybody else';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_in(cstring) IS
+	'seals JSON under the account key of the identity in force, or the inbox key; 22P02 as jsonb''s when it is none';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_out(cauce.encrypted_jsonb) IS
+	'the JSON text for those who may have it, else the sealed form; XX001 when damaged';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_recv(internal) IS
+	'binary input: as jsonb''s, a byte 1 and the JSON text in the client''s encoding';
+COMMENT ON FUNCTION cauce.encrypted_jsonb_send(cauce.encrypted_jsonb) IS
+	'binary output: a byte 1 and what encrypted_jsonb_out gives';
+
+CREATE FUNCTION cauce.encrypted_jsonb(jsonb) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_from_jsonb' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_jsonb(jsonb) IS 'seals jsonb; the cast from jsonb';
+CREATE FUNCTION cauce.encrypted_jsonb(json) RETURNS cauce.encrypted_jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_from_json' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_jsonb(json) IS 'seals json, as jsonb keeps it; the cast from json';
+CREATE FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_jsonb' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) IS
+	'opens a sealed value; the cast to jsonb. Raises 28000 without identity, 42501 for another account''s value, XX001 when damaged';
+CREATE FUNCTION cauce.open_json(cauce.encrypted_jsonb) RETURNS json
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_json' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_json(cauce.encrypted_jsonb) IS 'opens a sealed value; the cast to json. Raises as open_jsonb';
+CREATE FUNCTION cauce.open_text(cauce.encrypted_jsonb) RETURNS text
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_jsonb_to_text' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_jsonb) IS 'opens a sealed value; the cast to text. Raises as open_jsonb';
+
+CREATE CAST (jsonb AS cauce.encrypted_jsonb) WITH FUNCTION cauce.encrypted_jsonb(jsonb) AS ASSIGNMENT;
+CREATE CAST (json AS cauce.encrypted_jsonb) WITH FUNCTION cauce.encrypted_jsonb(json) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS jsonb) WITH FUNCTION cauce.open_jsonb(cauce.encrypted_jsonb) AS IMPLICIT;
+CREATE CAST (cauce.encrypted_jsonb AS json) WITH FUNCTION cauce.open_json(cauce.encrypted_jsonb) AS ASSIGNMENT;
+-- Without these PostgreSQL would cast through the output function, and give the sealed form where an error is due.
+CREATE CAST (cauce.encrypted_jsonb AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_jsonb AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_jsonb) AS ASSIGNMENT;
+
+CREATE TYPE cauce.encrypted_bytea;
+
+CREATE FUNCTION cauce.encrypted_bytea_in(cstring) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_in' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_bytea_out(cauce.encrypted_bytea) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION cauce.encrypted_bytea_recv(internal) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_recv' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+CREATE FUNCTION cauce.encrypted_bytea_send(cauce.encrypted_bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_send' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE cauce.encrypted_bytea (
+	INPUT = cauce.encrypted_bytea_in,
+	OUTPUT = cauce.encrypted_bytea_out,
+	RECEIVE = cauce.encrypted_bytea_recv,
+	SEND = cauce.encrypted_bytea_send,
+	ANALYZE = cauce.no_statistics,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = int4,
+	STORAGE = external
+);
+COMMENT ON TYPE cauce.encrypted_bytea IS
+	'bytes that are sealed (AES-256-GCM) wherever they are stored; open for the signed identity they belong to, show cauce1:… to anybody else';
+COMMENT ON FUNCTION cauce.encrypted_bytea_in(cstring) IS
+	'seals bytes, written as bytea''s, under the account key of the identity in force, or the inbox key';
+COMMENT ON FUNCTION cauce.encrypted_bytea_out(cauce.encrypted_bytea) IS
+	'what bytea shows for those who may have it, else the sealed form; XX001 when damaged';
+COMMENT ON FUNCTION cauce.encrypted_bytea_recv(internal) IS 'binary input: the bytes';
+COMMENT ON FUNCTION cauce.encrypted_bytea_send(cauce.encrypted_bytea) IS
+	'binary output: the bytes for those who may have them, else the sealed form';
+
+CREATE FUNCTION cauce.encrypted_bytea(bytea) RETURNS cauce.encrypted_bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_from_bytea' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION cauce.encrypted_bytea(bytea) IS 'seals bytes; the cast from bytea';
+CREATE FUNCTION cauce.open_bytea(cauce.encrypted_bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_to_bytea' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_bytea(cauce.encrypted_bytea) IS
+	'opens a sealed value; the cast to bytea. Raises 28000 without identity, 42501 for another account''s value, XX001 when damaged';
+CREATE FUNCTION cauce.open_text(cauce.encrypted_bytea) RETURNS text
+	AS 'MODULE_PATHNAME', 'cauce_encrypted_bytea_to_text' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_text(cauce.encrypted_bytea) IS
+	'opens a sealed value and shows it as bytea is shown; the cast to text. Raises as open_bytea';
+
+CREATE CAST (bytea AS cauce.encrypted_bytea) WITH FUNCTION cauce.encrypted_bytea(bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS bytea) WITH FUNCTION cauce.open_bytea(cauce.encrypted_bytea) AS IMPLICIT;
+CREATE CAST (cauce.encrypted_bytea AS text) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS varchar) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+CREATE CAST (cauce.encrypted_bytea AS bpchar) WITH FUNCTION cauce.open_text(cauce.encrypted_bytea) AS ASSIGNMENT;
+
+REVOKE ALL ON TYPE cauce.encrypted_text, cauce.encrypted_jsonb, cauce.encrypted_bytea,
+	cauce.retention_action, cauce.account_role FROM PUBLIC;
+GRANT USAGE ON TYPE cauce.encrypted_text, cauce.encrypted_jsonb, cauce.encrypted_bytea,
+	cauce.retention_action, cauce.account_role
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 
 --
@@ -248,13 +358,32 @@ CREATE TABLE cauce.data_key (
 	epoch date NOT NULL,
 	generation integer NOT NULL CHECK (generation BETWEEN 1 AND 65535),
 	wrapped bytea NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	superseded_at timestamptz,
+	resealed_at timestamptz,
 	PRIMARY KEY (account_id, id, generation),
 	UNIQUE NULLS NOT DISTINCT (account_id, session_id, generation)
 );
 CREATE INDEX data_key_id ON cauce.data_key (id);
 CREATE INDEX data_key_epoch ON cauce.data_key (epoch);
+CREATE INDEX data_key_created_at ON cauce.data_key (created_at) WHERE superseded_at IS NULL;
+CREATE INDEX data_key_superseded_at ON cauce.data_key (superseded_at) WHERE superseded_at IS NOT NULL;
 COMMENT ON TABLE cauce.data_key IS
 	'wrapped keys: one per session, one per account (session_id NULL), one inbox (account_id all zero); deleting a row destroys what it sealed';
+
+COMMENT ON COLUMN cauce.data_key.superseded_at IS 'when rotation gave the key its next generation; new content lies under that one';
+COMMENT ON COLUMN cauce.data_key.resealed_at IS 'when the last content was sealed anew under the next generation';
+
+CREATE TABLE cauce.key_rotation (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	account_id uuid,
+	made_before timestamptz NOT NULL,
+	requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	requested_by name NOT NULL DEFAULT session_user,
+	keys bigint NOT NULL,
+	finished_at timestamptz
+);
+COMMENT ON TABLE cauce.key_rotation IS 'rotations of data keys that were asked for; rotation_status has their progress';
 
 CREATE TABLE cauce.erasure_certificate (
 	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
@@ -345,7 +474,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'session', 'transcript_segment', 'report',
+	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
 		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_run', 'retention_run_id_seq',
 		'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
@@ -445,11 +574,20 @@ CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.alert
 CREATE TRIGGER cauce_hold_update BEFORE UPDATE OF title, client ON cauce.session
 	FOR EACH ROW WHEN (OLD.legal_hold) EXECUTE FUNCTION cauce.hold_session();
 
-CREATE TRIGGER cauce_destroyed AFTER DELETE OR TRUNCATE ON cauce.data_key
+-- ALWAYS and by row, so that they fire where a key's row goes by logical replication, too.
+CREATE TRIGGER cauce_destroyed AFTER DELETE ON cauce.data_key
+	FOR EACH ROW EXECUTE FUNCTION cauce.data_key_destroyed();
+CREATE TRIGGER cauce_truncated AFTER TRUNCATE ON cauce.data_key
+	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
+CREATE TRIGGER cauce_superseded AFTER UPDATE OF superseded_at ON cauce.data_key
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.data_key_destroyed();
 CREATE TRIGGER cauce_moved AFTER UPDATE ON cauce.data_key
 	FOR EACH ROW WHEN (OLD.organization_id IS DISTINCT FROM NEW.organization_id)
 	EXECUTE FUNCTION cauce.data_key_destroyed();
+ALTER TABLE cauce.data_key
+	ENABLE ALWAYS TRIGGER cauce_destroyed,
+	ENABLE ALWAYS TRIGGER cauce_truncated,
+	ENABLE ALWAYS TRIGGER cauce_moved;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();
@@ -725,7 +863,128 @@ COMMENT ON FUNCTION cauce.unschedule_retention() IS 'ends what schedule_retentio
 CREATE FUNCTION cauce.keyring_create() RETURNS text
 	AS 'MODULE_PATHNAME', 'cauce_keyring_create' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cauce.keyring_create() IS
-	'makes the keyring file cauce.keyring_file; its id. Raises 55000 when there is one, or when this database has sealed data';
+	'makes the keyring that cauce.keyring_file or cauce.keyring_command names; its id. Raises 55000 when there is one, or when this database has sealed data';
+
+CREATE FUNCTION cauce.keyring_status(OUT kind text, OUT number integer, OUT last_day date, OUT in_use boolean, OUT retired boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'cauce_keyring_status' LANGUAGE C STABLE;
+COMMENT ON FUNCTION cauce.keyring_status() IS
+	'the keys that the keyring holds, never their values: kind master with its number, or epoch with its last day (UTC). Raises 55000 where it cannot be read';
+
+CREATE FUNCTION cauce.master_of(wrapped bytea) RETURNS integer
+	AS 'MODULE_PATHNAME', 'cauce_master_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.master_of(bytea) IS 'the number of the master key that a wrapped data key lies under; 0 for a damaged one';
+
+CREATE FUNCTION cauce.rewrap(id uuid, account_id uuid, organization_id uuid, session_id uuid, epoch date, generation integer,
+	wrapped bytea) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'cauce_rewrap' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.rewrap(uuid, uuid, uuid, uuid, date, integer, bytea) IS
+	'a data key wrapped under the master key in use, or NULL, with a warning, when it does not unwrap; cauce''s own';
+
+CREATE FUNCTION cauce.rotate_master_key(prepare boolean DEFAULT false) RETURNS integer
+	AS 'MODULE_PATHNAME', 'cauce_rotate_master_key' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.rotate_master_key(boolean) IS
+	'puts a new master key in use and wraps this database''s data keys under it, other databases'' in the background; its number. With prepare it is only added, so that the keyring can be copied to standbys first. The keyring''s change outlives a rollback';
+
+CREATE FUNCTION cauce.retire_master_key(number integer) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_retire_master_key' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION cauce.retire_master_key(integer) IS
+	'has a replaced master key destroyed once no database of the server needs it; backups made while it was in use then open no more. Raises 22023 for the one in use';
+
+CREATE FUNCTION cauce.is_sealed_type(type oid) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE inner_type (oid) AS (
+		SELECT type
+		UNION
+		SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END
+		FROM inner_type i JOIN pg_type t ON t.oid = i.oid
+		WHERE t.typtype = 'd' OR t.typcategory = 'A')
+	SELECT EXISTS (SELECT 1 FROM inner_type i JOIN pg_type t ON t.oid = i.oid
+		JOIN pg_namespace n ON n.oid = t.typnamespace
+		WHERE n.nspname = 'cauce' AND t.typname IN ('encrypted_text', 'encrypted_jsonb', 'encrypted_bytea'));
+END;
+COMMENT ON FUNCTION cauce.is_sealed_type(oid) IS 'whether a type is a sealed one, a domain over one or an array of one';
+
+CREATE FUNCTION cauce.has_unbound_columns() RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (
+		SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		WHERE c.relkind IN ('r', 'm', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+			AND NOT EXISTS (SELECT 1 FROM pg_trigger t
+				WHERE t.tgrelid = c.oid AND t.tgfoid = 'cauce.seal_row'::regproc));
+END;
+COMMENT ON FUNCTION cauce.has_unbound_columns() IS
+	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
+
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT read text, OUT write text)
+	RETURNS SETOF record
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH sealed AS (
+		SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+			CASE WHEN of_sessions
+				THEN format('%I = $1 AND %I = $2', coalesce(f.account_column, 'account_id'), coalesce(f.session_column,
+					convert_from(substr(t.tgargs, 1, position('\x00'::bytea IN t.tgargs) - 1), getdatabaseencoding())::name))
+				ELSE 'id = $1' END AS condition,
+			array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
+		FROM pg_trigger t
+		JOIN pg_class c ON c.oid = t.tgrelid
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		-- As the trigger itself finds them: by the foreign key, or else by its argument.
+		LEFT JOIN LATERAL (
+			SELECT o.attname AS account_column, s.attname AS session_column
+			FROM pg_constraint k
+			JOIN pg_attribute o ON o.attrelid = k.conrelid AND o.attnum = k.conkey[array_position(k.confkey, 1::smallint)]
+			JOIN pg_attribute s ON s.attrelid = k.conrelid AND s.attnum = k.conkey[array_position(k.confkey, 2::smallint)]
+			WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::regclass
+			LIMIT 1) f ON true
+		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+		GROUP BY t.oid, c.oid, n.nspname, f.account_column, f.session_column
+		UNION ALL
+		SELECT c.oid, c.relowner, 'cauce.archived_session', 'account_id = $1 AND id = $2', ARRAY['bundle']
+		FROM pg_class c
+		WHERE of_sessions AND c.oid = 'cauce.archived_session'::regclass)
+	SELECT relowner,
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE', array_to_string(columns, ', '), name, condition),
+		format('UPDATE %s SET %s WHERE tableoid = $1 AND ctid = $2', name,
+			(SELECT string_agg(format('%s = $%s', c, i + 2), ', ') FROM unnest(columns) WITH ORDINALITY AS u (c, i)))
+	FROM sealed
+	ORDER BY name
+$$;
+COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
+	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that read and write what lies under the key of account $1 and session $2; cauce''s own';
+
+CREATE FUNCTION cauce.wake_launcher() RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.wake_launcher() IS 'the background worker visits every database once this transaction has committed; cauce''s own';
+
+CREATE FUNCTION cauce.rotate_data_keys(account_id uuid DEFAULT NULL, older_than interval DEFAULT '0') RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before CONSTANT timestamptz := clock_timestamp() - older_than;
+	rotation bigint;
+BEGIN
+	IF older_than < interval '0' THEN
+		RAISE EXCEPTION 'older_than must not be negative' USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	END IF;
+	INSERT INTO cauce.key_rotation (account_id, made_before, keys)
+	SELECT rotate_data_keys.account_id, before, count(*)
+	FROM cauce.data_key k
+	WHERE k.superseded_at IS NULL AND k.created_at < before
+		AND (rotate_data_keys.account_id IS NULL OR k.account_id = rotate_data_keys.account_id)
+	RETURNING id INTO rotation;
+	PERFORM cauce.wake_launcher();
+	RETURN rotation;
+END
+$$;
+COMMENT ON FUNCTION cauce.rotate_data_keys(uuid, interval) IS
+	'gives every data key, or those of one account, that is older a next generation and has the background worker seal all content anew under it, in committed steps that go on after any interruption; the id of its row in rotation_status';
 
 CREATE FUNCTION cauce.verify("table" regclass)
 	RETURNS TABLE (account_id uuid, session_id uuid, primary_key text, column_name name, problem text)
@@ -870,20 +1129,18 @@ BEGIN
 	IF length("column"::text || '$cauce') > 63 OR octet_length("column"::text || '$cauce') > 63 THEN
 		RAISE EXCEPTION 'the name of column "%" is too long', "column" USING ERRCODE = '42622', DETAIL = 'It has more than 57 bytes.';
 	END IF;
-	type := CASE
-		WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'cauce.encrypted_text'
-		WHEN a.atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN 'cauce.encrypted_jsonb'
-		WHEN a.atttypid = 'bytea'::regtype AND pgcrypto IS NULL THEN 'cauce.encrypted_bytea'
-		WHEN a.atttypid = 'bytea'::regtype THEN 'cauce.encrypted_text'
-	END;
+	SELECT CASE
+			WHEN e.oid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'cauce.encrypted_text'
+			WHEN e.oid IN ('json'::regtype, 'jsonb'::regtype) THEN 'cauce.encrypted_jsonb'
+			WHEN e.oid = 'bytea'::regtype AND (pgcrypto IS NULL OR a.atttypid <> e.oid) THEN 'cauce.encrypted_bytea'
+			WHEN e.oid = 'bytea'::regtype THEN 'cauce.encrypted_text'
+		END || CASE WHEN a.atttypid <> e.oid THEN '[]' ELSE '' END INTO type
+		FROM pg_type t JOIN pg_type e ON e.oid = CASE t.typcategory WHEN 'A' THEN t.typelem ELSE t.oid END
+		WHERE t.oid = a.atttypid;
 	IF type IS NULL THEN
 		RAISE EXCEPTION 'column "%" of table % cannot be sealed', "column", "table"
 			USING ERRCODE = '42804', DETAIL = format('It is of type %s.', format_type(a.atttypid, a.atttypmod)),
-				HINT = 'text, varchar, char, json, jsonb and bytea can be sealed.';
-	END IF;
-	IF to_regtype(type) IS NULL THEN
-		RAISE EXCEPTION 'column "%" of table % cannot be sealed', "column", "table"
-			USING ERRCODE = '0A000', DETAIL = format('This version of cauce has no type %s.', type);
+				HINT = 'text, varchar, char, json, jsonb, bytea and arrays of these can be sealed.';
 	END IF;
 	-- Whatever uses the column would break, or keep what it held: an index, a view, a check, statistics.
 	SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO users
@@ -1412,8 +1669,8 @@ COMMENT ON PROCEDURE cauce.protect_gradually(regclass, name, name[], integer) IS
 CREATE VIEW cauce.protected_table WITH (security_barrier = true) AS
 	SELECT c.oid::pg_catalog.regclass AS "table", a.attname AS account_column, s.attname AS session_column,
 		ARRAY(SELECT e.attname FROM pg_catalog.pg_attribute e JOIN pg_catalog.pg_type y ON y.oid = e.atttypid
-			WHERE e.attrelid = c.oid AND e.attnum > 0 AND y.typnamespace = 'cauce'::pg_catalog.regnamespace
-				AND y.typname LIKE '%encrypted\_%'
+			WHERE e.attrelid = c.oid AND e.attnum > 0 AND NOT e.attisdropped AND y.typnamespace = 'cauce'::pg_catalog.regnamespace
+				AND y.typname ~ '^_?encrypted_'
 			ORDER BY e.attnum) AS sealed_columns,
 		t.tgnargs = 2 AS adopting
 	FROM pg_catalog.pg_trigger t
@@ -1468,13 +1725,47 @@ CREATE VIEW cauce.retention_status WITH (security_barrier = true) AS
 COMMENT ON VIEW cauce.retention_status IS 'whether retention keeps up';
 
 CREATE VIEW cauce.key_status WITH (security_barrier = true) AS
-	SELECT epoch, pg_catalog.count(*) AS data_keys,
-		pg_catalog.count(*) FILTER (WHERE session_id IS NOT NULL) AS session_keys,
-		epoch < (pg_catalog.now() AT TIME ZONE 'UTC')::date AS ended
-	FROM cauce.data_key
-	GROUP BY epoch
+	WITH k AS (
+		SELECT epoch, pg_catalog.count(*) AS data_keys,
+			pg_catalog.count(*) FILTER (WHERE session_id IS NOT NULL) AS session_keys,
+			pg_catalog.count(*) FILTER (WHERE cauce.master_of(wrapped)
+				<> (SELECT number FROM cauce.keyring_status() WHERE kind = 'master' AND in_use)) AS other_master
+		FROM cauce.data_key
+		GROUP BY epoch),
+	r AS (
+		SELECT last_day AS epoch FROM cauce.keyring_status() WHERE kind = 'epoch'),
+	e AS (
+		SELECT epoch, coalesce(k.data_keys, 0) AS data_keys, coalesce(k.session_keys, 0) AS session_keys,
+			coalesce(k.other_master, 0) AS other_master,
+			epoch < (pg_catalog.now() AT TIME ZONE 'UTC')::date AS ended, r.epoch IS NOT NULL AS in_keyring
+		FROM k FULL JOIN r USING (epoch))
+	SELECT epoch, data_keys, session_keys, other_master, ended, in_keyring,
+		CASE WHEN ended AND in_keyring AND data_keys > 0 THEN 'move data keys, then destroy'
+			 WHEN ended AND in_keyring THEN 'destroy'
+			 WHEN NOT ended AND NOT in_keyring THEN 'keyring lacks it'
+			 WHEN other_master > 0 AND in_keyring THEN 'wrap under the master key in use' END AS due
+	FROM e
+	WHERE data_keys > 0 OR ended
 	ORDER BY epoch;
-COMMENT ON VIEW cauce.key_status IS 'how many data keys lie under each epoch';
+COMMENT ON VIEW cauce.key_status IS
+	'epochs that data keys lie under or that have ended: how many keys, how many of sessions, how many under another master key than the one in use, and what is due. Raises 55000 where the keyring cannot be read';
+
+CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
+	SELECT r.id, r.requested_at, r.requested_by, r.account_id, r.keys,
+		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NULL) AS to_renew,
+		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NOT NULL AND k.resealed_at IS NULL) AS to_reseal,
+		pg_catalog.count(k.id) FILTER (WHERE k.resealed_at IS NOT NULL AND k.session_id IS NOT NULL) AS to_destroy,
+		r.finished_at
+	FROM cauce.key_rotation r
+	LEFT JOIN cauce.data_key k ON k.created_at < r.made_before AND (r.account_id IS NULL OR k.account_id = r.account_id)
+		AND k.epoch >= (pg_catalog.now() AT TIME ZONE 'UTC')::date
+		AND (k.session_id IS NULL
+			OR EXISTS (SELECT FROM cauce.session s WHERE s.account_id = k.account_id AND s.id = k.session_id)
+			OR EXISTS (SELECT FROM cauce.archived_session a WHERE a.account_id = k.account_id AND a.id = k.session_id))
+	GROUP BY r.id
+	ORDER BY r.id;
+COMMENT ON VIEW cauce.rotation_status IS
+	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew, keys that wait to be destroyed';
 
 CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 	SELECT at, actor, role, action, session_id, reason
@@ -1494,6 +1785,7 @@ ALTER TABLE cauce.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.archived_session ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.data_key ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.key_rotation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.erasure_certificate ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -1578,6 +1870,7 @@ CREATE POLICY mine ON cauce.audit_log FOR SELECT TO cauce_app
 	USING (account_id = (SELECT cauce.account_id()));
 CREATE POLICY audit ON cauce.audit_log FOR SELECT TO cauce_auditor USING (true);
 
+CREATE POLICY operate ON cauce.key_rotation FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_run FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_failure FOR SELECT TO cauce_operator USING (true);
 
@@ -1632,13 +1925,21 @@ GRANT SELECT (id, organization_id, subject, role, login_role, retention_days, re
 GRANT SELECT (account_id, id, organization_id, status, started_at, ended_at, retention_days, retain_until,
 	legal_hold) ON cauce.session TO cauce_operator;
 GRANT SELECT ON cauce.retention_run, cauce.retention_failure, cauce.due_session, cauce.retention_status,
-	cauce.key_status, cauce.protected_table, cauce.protect_progress TO cauce_operator;
+	cauce.key_status, cauce.key_rotation, cauce.rotation_status, cauce.protected_table, cauce.protect_progress
+	TO cauce_operator;
 GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate TO cauce_auditor;
 
 -- Input and output functions are reached through the type, by whoever may use it.
 GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text_out(cauce.encrypted_text),
 	cauce.encrypted_text_recv(internal), cauce.encrypted_text_send(cauce.encrypted_text),
 	cauce.encrypted_text(text), cauce.open_text(cauce.encrypted_text),
+	cauce.encrypted_jsonb_in(cstring), cauce.encrypted_jsonb_out(cauce.encrypted_jsonb),
+	cauce.encrypted_jsonb_recv(internal), cauce.encrypted_jsonb_send(cauce.encrypted_jsonb),
+	cauce.encrypted_jsonb(jsonb), cauce.encrypted_jsonb(json), cauce.open_jsonb(cauce.encrypted_jsonb),
+	cauce.open_json(cauce.encrypted_jsonb), cauce.open_text(cauce.encrypted_jsonb),
+	cauce.encrypted_bytea_in(cstring), cauce.encrypted_bytea_out(cauce.encrypted_bytea),
+	cauce.encrypted_bytea_recv(internal), cauce.encrypted_bytea_send(cauce.encrypted_bytea),
+	cauce.encrypted_bytea(bytea), cauce.open_bytea(cauce.encrypted_bytea), cauce.open_text(cauce.encrypted_bytea),
 	cauce.account_id(), cauce.organization_id(), cauce.is_admin(), cauce.token_scope(),
 	cauce.appending_account_id(), cauce.appending_session_id(), cauce.admin_organization_id(),
 	cauce.content_organization_id(), cauce.readable_account_ids()
@@ -1652,5 +1953,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
+	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns(),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;

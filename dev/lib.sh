@@ -1,9 +1,10 @@
-# Shared by the tools in dev/: how they speak, and how they become root or postgres.
+# Shared by the tools in dev/ and bench/: how they speak, and how they become root or postgres.
 # shellcheck shell=bash
 
 # The name a tool gives itself in messages, and the top of the repository.
 # shellcheck disable=SC2034 # read by the tools
-readonly tool="dev/${0##*/}"
+tool="$(basename "$(dirname "$0")")/${0##*/}"
+readonly tool
 top="${BASH_SOURCE[0]%/*}/.."
 
 # Standard output belongs to what a tool is for; everything else goes to standard error.

@@ -38,7 +38,7 @@ SELECT a.grantee::regrole AS role, relname, privilege_type, string_agg(attname, 
 	GROUP BY 1, 2, 3 ORDER BY a.grantee::regrole::text COLLATE "C", relname COLLATE "C", 3;
 -- Of the operator's columns none is sealed.
 SELECT attrelid::regclass, attname FROM pg_attribute t, aclexplode(attacl) a
-	WHERE a.grantee = 'cauce_operator'::regrole AND atttypid = 'cauce.encrypted_text'::regtype;
+	WHERE a.grantee = 'cauce_operator'::regrole AND atttypid::regtype::text LIKE 'cauce.encrypted\_%';
 
 -- Which functions each may call.
 SELECT a.grantee::regrole AS role, p.proname FROM pg_proc p, aclexplode(proacl) a
@@ -74,7 +74,7 @@ SELECT c.relname, string_agg(a.attname, ', ' ORDER BY k.position) AS primary_key
 	GROUP BY 1 ORDER BY c.relname COLLATE "C";
 -- Every table with a sealed column has the trigger that binds it.
 SELECT DISTINCT attrelid::regclass FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-	WHERE relnamespace = 'cauce'::regnamespace AND relkind = 'r' AND atttypid = 'cauce.encrypted_text'::regtype
+	WHERE relnamespace = 'cauce'::regnamespace AND relkind = 'r' AND atttypid::regtype::text LIKE 'cauce.encrypted\_%'
 		AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid AND tgfoid = 'cauce.seal_row'::regproc AND tgenabled = 'O');
 -- Every table and sequence is part of a dump.
 SELECT oid::regclass FROM pg_class
@@ -91,6 +91,15 @@ SELECT c.relname || '(' || string_agg(attname || ' ' || format_type(atttypid, at
 	WHERE relnamespace = 'cauce'::regnamespace AND relkind IN ('r', 'v') GROUP BY c.relname ORDER BY c.relname COLLATE "C";
 SELECT enumtypid::regtype, string_agg(enumlabel, ' ' ORDER BY enumsortorder) FROM pg_enum
 	WHERE enumtypid IN (SELECT oid FROM pg_type WHERE typnamespace = 'cauce'::regnamespace) GROUP BY 1 ORDER BY enumtypid::regtype::text COLLATE "C";
+
+-- The sealed types: their casts (a, assignment; i, implicit), and that nothing can order, hash or index them.
+SELECT format('%s -> %s %s', castsource::regtype, casttarget::regtype, castcontext) FROM pg_cast
+	WHERE castsource::regtype::text LIKE 'cauce.encrypted\_%' OR casttarget::regtype::text LIKE 'cauce.encrypted\_%'
+	ORDER BY format('%s -> %s', castsource::regtype, casttarget::regtype) COLLATE "C";
+SELECT typname, typstorage, typanalyze FROM pg_type WHERE oid::regtype::text LIKE 'cauce.encrypted\_%' AND typelem = 0 ORDER BY typname COLLATE "C";
+SELECT oid::regoperator FROM pg_operator
+	WHERE oprleft::regtype::text LIKE 'cauce.encrypted\_%' OR oprright::regtype::text LIKE 'cauce.encrypted\_%';
+SELECT opcname FROM pg_opclass WHERE opcintype::regtype::text LIKE 'cauce.encrypted\_%';
 
 -- The contract's functions.
 SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' -> ' || pg_get_function_result(p.oid), '') AS function

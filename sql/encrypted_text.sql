@@ -22,6 +22,8 @@ INSERT INTO note VALUES (1, 'before') RETURNING id, body::pg_catalog.text;
 INSERT INTO note VALUES (1, 'before');
 SELECT id, left(cauce.encrypted_text_out(body)::text, 7) AS body FROM note;
 SELECT body::text FROM note;
+SELECT body::varchar FROM note;
+SELECT body::char(10) FROM note;
 SELECT length(body) FROM note;
 SELECT body || '' FROM note;
 SELECT * FROM note WHERE body = 'before';
@@ -70,7 +72,7 @@ SELECT id, length(body), md5(body) = md5(CASE id WHEN 20 THEN repeat('0123456789
 SELECT count(*), bool_and(repeat('y', n)::cauce.encrypted_text::text = repeat('y', n)) FROM generate_series(200, 300) n;
 
 -- Casts
-SELECT 'a'::cauce.encrypted_text::text, 'a'::text::cauce.encrypted_text, 'a'::varchar::cauce.encrypted_text, 'abc'::cauce.encrypted_text::varchar(2);
+SELECT 'a'::cauce.encrypted_text::text, 'a'::text::cauce.encrypted_text, 'a'::varchar::cauce.encrypted_text, 'abc'::cauce.encrypted_text::varchar(2), 'abc'::cauce.encrypted_text::char(2);
 SELECT CAST('a' AS cauce.encrypted_text), cauce.encrypted_text 'a';
 INSERT INTO note VALUES (30, 'v'::varchar), (31, 'c'::char(3)), (32, 'n'::name), (33, 5), (34, 'u'::"char"), (35, '{"a": 1}'::json::text);
 INSERT INTO note VALUES (36, '{"a": 1}'::json);
@@ -176,6 +178,33 @@ CREATE STATISTICS note_statistics ON id, body FROM note;
 ANALYZE note;
 SELECT attname FROM pg_stats WHERE tablename = 'note' ORDER BY 1;
 SELECT count(*) FROM pg_statistic WHERE starelid = 'note'::regclass AND staattnum = 2;
+CREATE STATISTICS note_statistics ON (body::text) FROM note;
+CREATE STATISTICS note_statistics ON id, (length(body)) FROM note;
+CREATE STATISTICS note_statistics ON (array_length(ARRAY[body], 1)) FROM note;
+-- What says that it is immutable, and is not, would be an index's next way.
+CREATE FUNCTION words(cauce.encrypted_text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+CREATE INDEX ON note (words(body));
+CREATE INDEX ON note (id) WHERE words(body) = 'x';
+CREATE TABLE generated (body cauce.encrypted_text, plain text GENERATED ALWAYS AS (words(body)) STORED);
+ALTER TABLE note ADD plain text GENERATED ALWAYS AS (words(body)) STORED;
+-- Whether there is any content is no secret.
+CREATE INDEX ON note (id) WHERE body IS NULL;
+CREATE STATISTICS note_statistics ON (body IS NULL) FROM note;
+ALTER TABLE note ADD empty boolean GENERATED ALWAYS AS (body IS NULL) STORED;
+ALTER TABLE note DROP empty;
+DROP STATISTICS note_statistics;
+-- A function that hides the column from the catalog opens nothing for what ANALYZE and REFRESH would store.
+CREATE FUNCTION words(id int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT body::text FROM note WHERE note.id = $1';
+CREATE STATISTICS note_statistics ON (words(id)) FROM note;
+ANALYZE note;
+SELECT count(*) FROM pg_stats_ext_exprs WHERE tablename = 'note' AND most_common_vals IS NOT NULL;
+CREATE MATERIALIZED VIEW stored AS SELECT body::text FROM note;
+CREATE MATERIALIZED VIEW stored AS SELECT body FROM note WHERE id = 1;
+SELECT body, pg_typeof(body) FROM stored;
+REFRESH MATERIALIZED VIEW stored;
+DROP STATISTICS note_statistics;
+DROP FUNCTION words(int), words(cauce.encrypted_text);
+DROP MATERIALIZED VIEW stored;
 
 -- Under one's own identity EXPLAIN shows one's own words, to oneself.
 SELECT shows($$INSERT INTO note VALUES (2, 'aperture')$$, '%aperture%') AS plain;

@@ -18,6 +18,7 @@
 #include "authority.h"
 #include "binding.h"
 #include "datakey.h"
+#include "rewrap.h"
 #include "identity.h"
 #include "keyring.h"
 #include "protect.h"
@@ -137,7 +138,7 @@ RewrapFor(const pg_uuid_t *account, const pg_uuid_t *session, TimestampTz until)
 	value = SpiValue(0, 1, &isnull);
 	if (!isnull)
 		organization = *DatumGetUUIDP(value);
-	DataKeyRewrap(account, isnull ? NULL : &organization, session, until);
+	RewrapSession(account, isnull ? NULL : &organization, session, until);
 }
 
 /* ArchiveSession archives. */

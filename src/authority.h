@@ -6,6 +6,7 @@
 #define CAUCE_AUTHORITY_H
 
 #include "datakey.h"
+#include "identity.h"
 
 typedef enum Authority
 {
@@ -24,7 +25,13 @@ extern void AuthorityInit(void);
  */
 extern Authority AuthorityOver(const DataKey *key);
 
-/* AuthorityAnyone is false when no value can be opened whatever its key: no identity, no custody. */
+/* AuthorityOfOwner tells, without any look-up, whether who owns key and so may open under it. */
+extern bool AuthorityOfOwner(const Identity *who, const DataKey *key);
+
+/*
+ * AuthorityAnyone is false when no value can be opened whatever its key: no identity, no
+ * custody, or a command of the server's that would store what it sees.
+ */
 extern bool AuthorityAnyone(void);
 
 /*

@@ -20,6 +20,25 @@ RowNameAdd(StringInfo row_name, const char *field)
 	appendBinaryStringInfo(row_name, field, size);
 }
 
+/* RowNameAddUuid writes a UUID's 36 characters: most fields are UUIDs, and this is on every row's way in. */
+void
+RowNameAddUuid(StringInfo row_name, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	char text[2 * UUID_LEN + 4 + 1];
+	char *at = text;
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		*at++ = digits[uuid->data[i] >> 4];
+		*at++ = digits[uuid->data[i] & 0x0f];
+	}
+	*at = '\0';
+	RowNameAdd(row_name, text);
+}
+
 /* BindingOf hashes row and column. */
 void
 BindingOf(StringInfo row_name, const char *column, uint8 *binding)

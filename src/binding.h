@@ -10,9 +10,13 @@
 #define CAUCE_BINDING_H
 
 #include "lib/stringinfo.h"
+#include "utils/uuid.h"
 
 /* RowNameAdd adds one field to the list. */
 extern void RowNameAdd(StringInfo row_name, const char *field);
+
+/* RowNameAddUuid adds the canonical text of a UUID, as uuid_out gives it. */
+extern void RowNameAddUuid(StringInfo row_name, const pg_uuid_t *uuid);
 
 /* BindingOf computes the 16-byte binding of one column of the row; row_name stays as it was. */
 extern void BindingOf(StringInfo row_name, const char *column, uint8 *binding);

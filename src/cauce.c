@@ -10,15 +10,19 @@
 
 #include "authority.h"
 #include "datakey.h"
+#include "derived.h"
 #include "identity.h"
 #include "jose.h"
-#include "keyring.h"
+#include "keyring_edit.h"
+#include "keyring_store.h"
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
 #include "protect.h"
 #include "redact.h"
 #include "session.h"
+#include "shared.h"
+#include "upkeep.h"
 
 PG_MODULE_MAGIC;
 
@@ -35,7 +39,9 @@ _PG_init(void)
 						errmsg("cauce must be loaded when the server starts"),
 						errhint("Add cauce to shared_preload_libraries and restart the server.")));
 	LibJoseInit();
-	KeyringInit();
+	SharedInit();
+	KeyringStoreInit();
+	KeyringEditInit();
 	JoseInit();
 	IdentityInit();
 	AuthorityInit();
@@ -43,7 +49,9 @@ _PG_init(void)
 	SessionInit();
 	ProtectInit();
 	LiteralsInit();
+	DerivedInit();
 	RedactInit();
+	UpkeepInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");
 }

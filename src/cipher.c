@@ -3,8 +3,9 @@
  *		AES-256-GCM, HKDF, AES key wrap and SHA-256 through OpenSSL's EVP.
  *
  * The contexts live as long as the process: making one costs more than sealing
- * a short value. They are reset, which wipes their key schedule, whenever the
- * key cache is wiped.
+ * a short value, and so does setting its key. Each of a few keeps the key that it
+ * was given last; all are reset, which wipes their key schedules, whenever the key
+ * cache is wiped.
  */
 #include "postgres.h"
 
@@ -27,8 +28,24 @@ static EVP_CIPHER *gcm = NULL;
 static EVP_CIPHER *wrap = NULL;
 static EVP_MD *sha256 = NULL;
 static EVP_KDF *hkdf = NULL;
-static EVP_CIPHER_CTX *sealing = NULL;
-static EVP_CIPHER_CTX *opening = NULL;
+
+/*
+ * Contexts with their key set. A row on its way in needs two keys, one of the input
+ * and one of its session; a query that joins sessions needs some more.
+ */
+#define SCHEDULES 8
+
+typedef struct Schedule
+{
+	EVP_CIPHER_CTX *context;
+	bool set;
+	uint64 used; /* the higher the later */
+} Schedule;
+
+static Schedule schedules[SCHEDULES];
+static uint8 *scheduled = NULL; /* their keys, in locked memory */
+static int last_schedule = 0;
+static uint64 schedule_uses = 0;
 
 static uint8 nonce_pool[NONCE_POOL * CIPHER_NONCE_BYTES];
 static int nonces_left = 0;
@@ -41,10 +58,12 @@ CipherFailed(const char *what)
 	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("OpenSSL failed in %s", what)));
 }
 
-/* PrepareCipher fetches the algorithms and makes the two contexts, once a process. */
+/* PrepareCipher fetches the algorithms, once a process. */
 static void
 PrepareCipher(void)
 {
+	if (hkdf != NULL)
+		return;
 	if (gcm == NULL)
 		gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	if (wrap == NULL)
@@ -53,12 +72,7 @@ PrepareCipher(void)
 		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	if (hkdf == NULL)
 		hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-	if (sealing == NULL)
-		sealing = EVP_CIPHER_CTX_new();
-	if (opening == NULL)
-		opening = EVP_CIPHER_CTX_new();
-	if (gcm == NULL || wrap == NULL || sha256 == NULL || hkdf == NULL || sealing == NULL ||
-		opening == NULL)
+	if (gcm == NULL || wrap == NULL || sha256 == NULL || hkdf == NULL)
 		CipherFailed("set-up");
 }
 
@@ -93,21 +107,85 @@ NextNonce(uint8 *nonce)
 	memcpy(nonce, nonce_pool + nonces_left * CIPHER_NONCE_BYTES, CIPHER_NONCE_BYTES);
 }
 
-/* CipherSeal encrypts and authenticates. */
+/* HasKey tells whether a schedule is key's. */
+static bool
+HasKey(int at, const uint8 *key)
+{
+	return schedules[at].set &&
+		   memcmp(scheduled + at * CIPHER_KEY_BYTES, key, CIPHER_KEY_BYTES) == 0;
+}
+
+/* ScheduleFor finds the schedule of key, or the one that was not used for longest. */
+static int
+ScheduleFor(const uint8 *key)
+{
+	int oldest = 0;
+
+	if (HasKey(last_schedule, key))
+		return last_schedule;
+	for (int i = 0; i < SCHEDULES; i++)
+	{
+		if (HasKey(i, key))
+			return i;
+		if (schedules[i].used < schedules[oldest].used)
+			oldest = i;
+	}
+	return oldest;
+}
+
+/* SetUp gives a context with key and nonce set, in one of the two directions. */
+static EVP_CIPHER_CTX *
+SetUp(const uint8 *key, const uint8 *nonce, bool encrypt)
+{
+	Schedule *schedule;
+	bool fresh;
+	int at;
+
+	PrepareCipher();
+	if (scheduled == NULL)
+		scheduled = SecretAlloc(SCHEDULES * CIPHER_KEY_BYTES);
+	at = ScheduleFor(key);
+	schedule = &schedules[at];
+	if (schedule->context == NULL)
+		schedule->context = EVP_CIPHER_CTX_new();
+	if (schedule->context == NULL)
+		CipherFailed("set-up");
+	fresh = !HasKey(at, key);
+	schedule->set = false; /* until it is known to be */
+	if (EVP_CipherInit_ex2(schedule->context, fresh ? gcm : NULL, fresh ? key : NULL, nonce,
+						   encrypt ? 1 : 0, NULL) != 1)
+		CipherFailed("AES-256-GCM");
+	if (fresh)
+		memcpy(scheduled + at * CIPHER_KEY_BYTES, key, CIPHER_KEY_BYTES);
+	schedule->set = true;
+	schedule->used = ++schedule_uses;
+	last_schedule = at;
+	return schedule->context;
+}
+
+/* CipherSealWithNonce encrypts and authenticates. */
+void
+CipherSealWithNonce(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
+					const uint8 *nonce, uint8 *out, uint8 *tag)
+{
+	EVP_CIPHER_CTX *context;
+	int done;
+
+	context = SetUp(key, nonce, true);
+	if (size > INT_MAX || EVP_EncryptUpdate(context, NULL, &done, aad, (int) aad_size) != 1 ||
+		(size > 0 && EVP_EncryptUpdate(context, out, &done, plain, (int) size) != 1) ||
+		EVP_EncryptFinal_ex(context, out + size, &done) != 1 ||
+		EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CIPHER_TAG_BYTES, tag) != 1)
+		CipherFailed("AES-256-GCM");
+}
+
+/* CipherSeal does so under a nonce that it draws. */
 void
 CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain, Size size,
 		   uint8 *nonce, uint8 *out, uint8 *tag)
 {
-	int done;
-
-	PrepareCipher();
 	NextNonce(nonce);
-	if (size > INT_MAX || EVP_EncryptInit_ex2(sealing, gcm, key, nonce, NULL) != 1 ||
-		EVP_EncryptUpdate(sealing, NULL, &done, aad, (int) aad_size) != 1 ||
-		(size > 0 && EVP_EncryptUpdate(sealing, out, &done, plain, (int) size) != 1) ||
-		EVP_EncryptFinal_ex(sealing, out + size, &done) != 1 ||
-		EVP_CIPHER_CTX_ctrl(sealing, EVP_CTRL_AEAD_GET_TAG, CIPHER_TAG_BYTES, tag) != 1)
-		CipherFailed("AES-256-GCM");
+	CipherSealWithNonce(key, aad, aad_size, plain, size, nonce, out, tag);
 }
 
 /* CipherOpen authenticates and decrypts. */
@@ -115,16 +193,15 @@ bool
 CipherOpen(const uint8 *key, const void *aad, Size aad_size, const uint8 *nonce,
 		   const uint8 *sealed, Size size, const uint8 *tag, void *out)
 {
+	EVP_CIPHER_CTX *context = SetUp(key, nonce, false);
 	int done;
 
-	PrepareCipher();
-	if (size > INT_MAX || EVP_DecryptInit_ex2(opening, gcm, key, nonce, NULL) != 1 ||
-		EVP_DecryptUpdate(opening, NULL, &done, aad, (int) aad_size) != 1 ||
-		(size > 0 && EVP_DecryptUpdate(opening, out, &done, sealed, (int) size) != 1) ||
-		EVP_CIPHER_CTX_ctrl(opening, EVP_CTRL_AEAD_SET_TAG, CIPHER_TAG_BYTES,
+	if (size > INT_MAX || EVP_DecryptUpdate(context, NULL, &done, aad, (int) aad_size) != 1 ||
+		(size > 0 && EVP_DecryptUpdate(context, out, &done, sealed, (int) size) != 1) ||
+		EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CIPHER_TAG_BYTES,
 							unconstify(uint8 *, tag)) != 1)
 		CipherFailed("AES-256-GCM");
-	if (EVP_DecryptFinal_ex(opening, (uint8 *) out + size, &done) == 1)
+	if (EVP_DecryptFinal_ex(context, (uint8 *) out + size, &done) == 1)
 		return true;
 	SecretWipe(out, size);
 	return false;
@@ -134,10 +211,14 @@ CipherOpen(const uint8 *key, const void *aad, Size aad_size, const uint8 *nonce,
 void
 CipherForget(void)
 {
-	if (sealing != NULL)
-		EVP_CIPHER_CTX_reset(sealing);
-	if (opening != NULL)
-		EVP_CIPHER_CTX_reset(opening);
+	for (int i = 0; i < SCHEDULES; i++)
+	{
+		if (schedules[i].context != NULL)
+			EVP_CIPHER_CTX_reset(schedules[i].context);
+		schedules[i].set = false;
+	}
+	if (scheduled != NULL)
+		SecretWipe(scheduled, SCHEDULES * CIPHER_KEY_BYTES);
 }
 
 /* CipherDerive runs HKDF: extract and expand to one key. */
@@ -217,7 +298,14 @@ CipherUnwrap(const uint8 *kek, const uint8 *wrapped, uint8 *key)
 void
 CipherDigest(const void *bytes, Size size, uint8 *digest)
 {
+	static EVP_MD_CTX *context = NULL;
+	bool fresh = context == NULL;
+
 	PrepareCipher();
-	if (EVP_Digest(bytes, size, digest, NULL, sha256, NULL) != 1)
+	if (fresh)
+		context = EVP_MD_CTX_new();
+	if (context == NULL || EVP_DigestInit_ex2(context, fresh ? sha256 : NULL, NULL) != 1 ||
+		EVP_DigestUpdate(context, bytes, size) != 1 ||
+		EVP_DigestFinal_ex(context, digest, NULL) != 1)
 		CipherFailed("SHA-256");
 }

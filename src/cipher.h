@@ -30,6 +30,13 @@ extern void CipherRandomUuid(pg_uuid_t *uuid);
 extern void CipherSeal(const uint8 *key, const void *aad, Size aad_size, const void *plain,
 					   Size size, uint8 *nonce, uint8 *out, uint8 *tag);
 
+/*
+ * CipherSealWithNonce is CipherSeal under a given nonce: for CipherSeal, and for
+ * known-answer tests. Two texts under one key and one nonce give each other away.
+ */
+extern void CipherSealWithNonce(const uint8 *key, const void *aad, Size aad_size, const void *plain,
+								Size size, const uint8 *nonce, uint8 *out, uint8 *tag);
+
 /* CipherOpen decrypts size bytes; false, and out wiped, when the tag does not match. */
 extern bool CipherOpen(const uint8 *key, const void *aad, Size aad_size, const uint8 *nonce,
 					   const uint8 *sealed, Size size, const uint8 *tag, void *out);

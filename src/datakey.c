@@ -14,8 +14,8 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
@@ -23,10 +23,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "cipher.h"
 #include "datakey.h"
 #include "identity.h"
 #include "keyring.h"
+#include "keyring_edit.h"
+#include "keyring_store.h"
+#include "keyrow.h"
 #include "secret.h"
 #include "spi.h"
 
@@ -35,41 +37,6 @@ PG_FUNCTION_INFO_V1(cauce_keyring_create);
 PG_FUNCTION_INFO_V1(cauce_make_account_key);
 
 #define CACHE_SLOTS 1024
-#define WRAPPED_VERSION 1
-#define DATA_KEY_COLUMNS "id, account_id, organization_id, session_id, epoch, generation, wrapped"
-
-/* What cauce.data_key.wrapped holds. */
-typedef struct WrappedKey
-{
-	uint8 version;
-	uint8 master[4]; /* number of the master key, big-endian */
-	/* the latest epoch that the key was ever wrapped under: older backups hold it so */
-	uint8 last_epoch[4];
-	uint8 key[CIPHER_WRAPPED_BYTES];
-} WrappedKey;
-
-/* What a wrapping key is derived for; RFC 5869 calls it info. No padding: bytes only. */
-typedef struct WrapInfo
-{
-	char label[16];
-	uint8 id[UUID_LEN];
-	uint8 account[UUID_LEN];
-	uint8 organization[UUID_LEN];
-	uint8 session[UUID_LEN];
-	uint8 epoch[4];
-	uint8 last_epoch[4];
-	uint8 generation[2];
-	uint8 present; /* bit 0: has an organization; bit 1: has a session */
-} WrapInfo;
-
-/* A row of cauce.data_key. */
-typedef struct KeyRow
-{
-	DataKey key;
-	EpochDay epoch;
-	EpochDay last_epoch;
-	WrappedKey wrapped;
-} KeyRow;
 
 typedef struct CacheName
 {
@@ -92,6 +59,8 @@ static int next_slot = 0;
 static uint64 invalidations = 0; /* of cauce.data_key, since this process began */
 /* The keyring that the cached keys were unwrapped with, and the table that they come from. */
 static char checked_keyring[64];
+/* The start of the statement in which that was last compared with the file; 0 in no transaction. */
+static TimestampTz checked_at = 0;
 static Oid data_key_table = InvalidOid;
 
 static const DataKey *FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values);
@@ -119,6 +88,7 @@ WipeAtExit(int code, Datum arg)
 static void
 WipeAtAbort(XactEvent event, void *arg)
 {
+	checked_at = 0;
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		WipeCache();
 }
@@ -184,18 +154,25 @@ NameOf(const pg_uuid_t *id, uint16 generation)
 	return name;
 }
 
-/* CachedKey looks a key up in the cache. */
+/* CachedKey looks a key up in the cache; first where hint says, which it keeps true. */
 static const DataKey *
-CachedKey(const pg_uuid_t *id, uint16 generation)
+CachedKey(const pg_uuid_t *id, uint16 generation, int *hint)
 {
-	CacheName name = NameOf(id, generation);
+	CacheName name;
 	CacheEntry *entry;
 
 	AcceptInvalidationMessages();
 	if (cache == NULL)
 		return NULL;
+	if (slots[*hint].secret != NULL && slots[*hint].generation == generation &&
+		SameUuid(&slots[*hint].id, id))
+		return &slots[*hint];
+	name = NameOf(id, generation);
 	entry = hash_search(cache, &name, HASH_FIND, NULL);
-	return entry != NULL ? &slots[entry->slot] : NULL;
+	if (entry == NULL)
+		return NULL;
+	*hint = entry->slot;
+	return &slots[*hint];
 }
 
 /* CacheKey keeps a key in the next slot, over the one that was there. */
@@ -233,140 +210,6 @@ CacheKey(const DataKey *key, const uint8 *secret)
 	return slot;
 }
 
-/* InfoOf is what binds a wrapped key to its row. */
-static WrapInfo
-InfoOf(const KeyRow *row)
-{
-	WrapInfo info;
-	uint32 epoch = pg_hton32((uint32) row->epoch);
-	uint32 last_epoch = pg_hton32((uint32) row->last_epoch);
-	uint16 generation = pg_hton16(row->key.generation);
-
-	memset(&info, 0, sizeof(info));
-	memcpy(info.label, "cauce data key 1", sizeof(info.label));
-	memcpy(info.id, row->key.id.data, UUID_LEN);
-	memcpy(info.account, row->key.account.data, UUID_LEN);
-	if (row->key.has_organization)
-		memcpy(info.organization, row->key.organization.data, UUID_LEN);
-	if (row->key.has_session)
-		memcpy(info.session, row->key.session.data, UUID_LEN);
-	memcpy(info.epoch, &epoch, sizeof(epoch));
-	memcpy(info.last_epoch, &last_epoch, sizeof(last_epoch));
-	memcpy(info.generation, &generation, sizeof(generation));
-	info.present = (row->key.has_organization ? 1 : 0) | (row->key.has_session ? 2 : 0);
-	return info;
-}
-
-/* WrapInto fills row->wrapped from the secret, under the current master. */
-static void
-WrapInto(KeyRow *row, const uint8 *secret)
-{
-	uint32 master = KeyringMaster();
-	uint32 master_bytes = pg_hton32(master);
-	uint32 last_bytes;
-	uint8 kek[CIPHER_KEY_BYTES];
-	WrapInfo info;
-
-	row->last_epoch = Max(row->last_epoch, row->epoch);
-	last_bytes = pg_hton32((uint32) row->last_epoch);
-	info = InfoOf(row);
-	if (!KeyringWrappingKey(master, row->epoch, &info, sizeof(info), kek))
-		elog(ERROR, "the keyring lost its master or epoch key");
-	row->wrapped.version = WRAPPED_VERSION;
-	memcpy(row->wrapped.master, &master_bytes, sizeof(master_bytes));
-	memcpy(row->wrapped.last_epoch, &last_bytes, sizeof(last_bytes));
-	CipherWrap(kek, secret, row->wrapped.key);
-	SecretWipe(kek, sizeof(kek));
-}
-
-/* WrongKeyring raises: what is sealed here lies under another keyring. */
-static void
-WrongKeyring(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the keyring does not belong to this database"),
-			 errdetail("The database's own key does not unwrap with keyring %s.", KeyringId()),
-			 errhint("Put back the keyring that cauce.keyring_create() made for this "
-					 "database; a new one cannot open what is sealed.")));
-}
-
-/*
- * UnwrapRow recovers the secret; false when the epoch key is gone, and with it
- * the data key, for good.
- */
-static bool
-UnwrapRow(const KeyRow *row, uint8 *secret)
-{
-	WrapInfo info = InfoOf(row);
-	uint32 master;
-	uint8 kek[CIPHER_KEY_BYTES];
-	bool ok;
-
-	memcpy(&master, row->wrapped.master, sizeof(master));
-	if (row->wrapped.version != WRAPPED_VERSION)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a data key has format %d", row->wrapped.version),
-						errhint("It was written by a newer version of cauce.")));
-	if (!KeyringWrappingKey(pg_ntoh32(master), row->epoch, &info, sizeof(info), kek))
-	{
-		if (KeyringEpochEnded(row->epoch))
-			return false;
-		if (SameUuid(&row->key.account, &InboxAccount))
-			WrongKeyring();
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the keyring lacks the key that wraps data key %s", UuidText(&row->key.id)),
-				 errdetail("Its epoch has not ended, so the key was not destroyed by its time."),
-				 errhint("Put back the newest copy of the keyring.")));
-	}
-	ok = CipherUnwrap(kek, row->wrapped.key, secret);
-	SecretWipe(kek, sizeof(kek));
-	if (!ok)
-	{
-		if (SameUuid(&row->key.account, &InboxAccount))
-			WrongKeyring();
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("data key %s is damaged", UuidText(&row->key.id)),
-						errdetail("It does not unwrap for its account, organization, session and "
-								  "epoch."),
-						errhint("Restore the row of cauce.data_key from a backup.")));
-	}
-	return true;
-}
-
-/* ReadRow reads one row of the last result, whose columns are DATA_KEY_COLUMNS. */
-static void
-ReadRow(uint64 at, KeyRow *row)
-{
-	bool isnull;
-	Datum value;
-	bytea *wrapped;
-	uint32 last_bytes;
-
-	memset(row, 0, sizeof(*row));
-	row->key.id = *DatumGetUUIDP(SpiValue(at, 1, &isnull));
-	row->key.account = *DatumGetUUIDP(SpiValue(at, 2, &isnull));
-	value = SpiValue(at, 3, &isnull);
-	row->key.has_organization = !isnull;
-	if (!isnull)
-		row->key.organization = *DatumGetUUIDP(value);
-	value = SpiValue(at, 4, &isnull);
-	row->key.has_session = !isnull;
-	if (!isnull)
-		row->key.session = *DatumGetUUIDP(value);
-	row->epoch = DatumGetDateADT(SpiValue(at, 5, &isnull));
-	row->key.generation = (uint16) DatumGetInt32(SpiValue(at, 6, &isnull));
-	wrapped = DatumGetByteaPP(SpiValue(at, 7, &isnull));
-	if (VARSIZE_ANY_EXHDR(wrapped) != sizeof(WrappedKey))
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("data key %s is damaged", UuidText(&row->key.id)),
-						errhint("Restore the row of cauce.data_key from a backup.")));
-	memcpy(&row->wrapped, VARDATA_ANY(wrapped), sizeof(WrappedKey));
-	memcpy(&last_bytes, row->wrapped.last_epoch, sizeof(last_bytes));
-	row->last_epoch = (EpochDay) pg_ntoh32(last_bytes);
-}
-
 /*
  * ReadKeyRow runs a query for one key row. Its snapshot is older than the lock on
  * the table, and waiting for that lock consumes invalidations: a row that somebody
@@ -387,7 +230,7 @@ ReadKeyRow(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values, KeyRow *
 		SpiEnter(&scope, true);
 		found = SpiRun(plan, sql, nargs, types, values, NULL, true) > 0;
 		if (found)
-			ReadRow(0, row);
+			KeyRowRead(0, row);
 		SpiLeave(&scope);
 		AcceptInvalidationMessages();
 	} while (found && before != invalidations);
@@ -402,7 +245,7 @@ FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
 	uint8 secret[CIPHER_KEY_BYTES];
 	const DataKey *key = NULL;
 
-	if (ReadKeyRow(plan, sql, nargs, values, &row) && UnwrapRow(&row, secret))
+	if (ReadKeyRow(plan, sql, nargs, values, &row) && KeyRowUnwrap(&row, secret))
 	{
 		key = CacheKey(&row.key, secret);
 		SecretWipe(secret, sizeof(secret));
@@ -417,11 +260,24 @@ FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values)
 void
 DataKeyCheckKeyring(void)
 {
-	if (strcmp(checked_keyring, KeyringId()) == 0)
-		return;
-	WipeCache();
-	(void) DataKeyInbox();
-	strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	if (strcmp(checked_keyring, KeyringId()) != 0)
+	{
+		WipeCache();
+		(void) DataKeyInbox();
+		strlcpy(checked_keyring, KeyringId(), sizeof(checked_keyring));
+	}
+	checked_at = GetCurrentStatementStartTimestamp();
+}
+
+/*
+ * CheckKeyringOnce is DataKeyCheckKeyring once a statement, for keys that are there:
+ * looking at the file costs more than sealing a value. Whoever makes a key checks anew.
+ */
+static void
+CheckKeyringOnce(void)
+{
+	if (checked_at == 0 || checked_at != GetCurrentStatementStartTimestamp())
+		DataKeyCheckKeyring();
 }
 
 /* DataKeyById finds a key by the name that a sealed value carries. */
@@ -430,7 +286,8 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 {
 	static SPIPlanPtr with_account = NULL;
 	static SPIPlanPtr without_account = NULL;
-	const DataKey *key = CachedKey(id, generation);
+	static int hint = 0; /* values come in runs */
+	const DataKey *key = CachedKey(id, generation, &hint);
 	Datum values[3];
 
 	if (key != NULL)
@@ -441,12 +298,12 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 	values[2] = Int32GetDatum(generation);
 	if (account != NULL)
 		return FindKey(&with_account,
-					   "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
+					   "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 					   " WHERE account_id = $2 AND id = $1 AND generation = $3",
 					   3, values);
 	values[1] = UUIDPGetDatum(id);
 	return FindKey(&without_account,
-				   "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
+				   "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				   " WHERE id = $1 AND id = $2 AND generation = $3",
 				   3, values);
 }
@@ -458,6 +315,7 @@ typedef struct CurrentKey
 	pg_uuid_t session;
 	pg_uuid_t id;
 	uint16 generation;
+	int hint; /* where in the cache */
 	bool known;
 } CurrentKey;
 
@@ -466,7 +324,7 @@ static const DataKey *
 CurrentFrom(CurrentKey *memo, const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	if (memo->known && SameUuid(&memo->account, account) && SameUuid(&memo->session, session))
-		return CachedKey(&memo->id, memo->generation);
+		return CachedKey(&memo->id, memo->generation, &memo->hint);
 	return NULL;
 }
 
@@ -498,7 +356,7 @@ DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session)
 		return key;
 	DataKeyCheckKeyring();
 	key = FindKey(&plan,
-				  "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
+				  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id = $2 ORDER BY generation DESC LIMIT 1",
 				  2, values);
 	return Remember(&memo, account, session, key);
@@ -515,43 +373,10 @@ AccountKey(CurrentKey *memo, const pg_uuid_t *account)
 	if (key != NULL)
 		return key;
 	key = FindKey(&plan,
-				  "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
+				  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id IS NULL ORDER BY generation DESC LIMIT 1",
 				  1, values);
 	return Remember(memo, account, &InboxAccount, key);
-}
-
-/* InsertRow stores a wrapped key; false when its owner has one already, which stays. */
-static bool
-InsertRow(const KeyRow *row)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, UUIDOID, UUIDOID, DATEOID, INT4OID, BYTEAOID};
-	Datum values[7];
-	char nulls[] = "       ";
-	bytea *wrapped = palloc(VARHDRSZ + sizeof(WrappedKey));
-	SpiScope scope;
-	bool stored;
-
-	SET_VARSIZE(wrapped, VARHDRSZ + sizeof(WrappedKey));
-	memcpy(VARDATA(wrapped), &row->wrapped, sizeof(WrappedKey));
-	values[0] = UUIDPGetDatum(&row->key.id);
-	values[1] = UUIDPGetDatum(&row->key.account);
-	values[2] = UUIDPGetDatum(&row->key.organization);
-	values[3] = UUIDPGetDatum(&row->key.session);
-	values[4] = DateADTGetDatum(row->epoch);
-	values[5] = Int32GetDatum(row->key.generation);
-	values[6] = PointerGetDatum(wrapped);
-	nulls[2] = row->key.has_organization ? ' ' : 'n';
-	nulls[3] = row->key.has_session ? ' ' : 'n';
-	SpiEnter(&scope, false);
-	stored = SpiRun(&plan,
-					"INSERT INTO cauce.data_key (" DATA_KEY_COLUMNS ")"
-					" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-					7, types, values, nulls, false) == 1;
-	SpiLeave(&scope);
-	pfree(wrapped);
-	return stored;
 }
 
 /* MakeKey makes a fresh key for row's owner and stores it; false when the owner has one. */
@@ -563,14 +388,24 @@ MakeKey(KeyRow *row)
 	CipherRandomUuid(&row->key.id);
 	row->key.generation = 1;
 	CipherRandom(secret, sizeof(secret));
-	WrapInto(row, secret);
+	KeyRowWrap(row, secret);
 	SecretWipe(secret, sizeof(secret));
-	return InsertRow(row);
+	return KeyRowInsert(row);
 }
 
-/* FarAway is the moment until which keys that belong to no session are wrapped. */
-static TimestampTz
-FarAway(void)
+/*
+ * DataKeyHoldEpochs keeps epoch keys from being destroyed until the transaction ends:
+ * from before it chooses one, so that the worker that destroys them waits for it.
+ */
+void
+DataKeyHoldEpochs(void)
+{
+	LockRelationOid(CauceTable("data_key"), RowExclusiveLock);
+}
+
+/* DataKeyFarAway is the moment until which keys that belong to no session are wrapped. */
+TimestampTz
+DataKeyFarAway(void)
 {
 	return GetCurrentTimestamp() + (TimestampTz) KEYRING_HORIZON_DAYS * USECS_PER_DAY;
 }
@@ -591,11 +426,12 @@ DataKeyInbox(void)
 
 		memset(&row, 0, sizeof(row));
 		row.key.account = InboxAccount;
-		row.epoch = KeyringEpoch(FarAway());
+		DataKeyHoldEpochs();
+		row.epoch = KeyringEpoch(DataKeyFarAway());
 		(void) MakeKey(&row); /* another backend may have been faster */
 		key = AccountKey(&memo, &InboxAccount);
 		if (key == NULL)
-			WrongKeyring();
+			KeyRowWrongKeyring();
 	}
 	return key;
 }
@@ -614,7 +450,7 @@ DataKeyForAccount(const pg_uuid_t *account)
 	static CurrentKey memo;
 	const DataKey *key;
 
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	key = AccountKey(&memo, account);
 	if (key == NULL && CanWrite())
 	{
@@ -647,87 +483,33 @@ DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	row.key.has_session = session != NULL;
 	if (session != NULL)
 		row.key.session = *session;
-	row.epoch = KeyringEpoch(session != NULL ? until : FarAway());
+	DataKeyHoldEpochs();
+	row.epoch = KeyringEpoch(session != NULL ? until : DataKeyFarAway());
 	return MakeKey(&row);
 }
 
-/* StoreRewrapped updates the row that a key was read from. */
+/* NoteDestroyed adds one deleted row, row at of the last result, to destroyed. */
 static void
-StoreRewrapped(const KeyRow *row)
+NoteDestroyed(uint64 at, DestroyedKeys *destroyed)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, INT4OID, UUIDOID, DATEOID, BYTEAOID};
-	Datum values[6];
-	char nulls[] = "      ";
-	bytea *wrapped = palloc(VARHDRSZ + sizeof(WrappedKey));
+	bool isnull;
+	pg_uuid_t id = *DatumGetUUIDP(SpiValue(at, 1, &isnull));
+	EpochDay epoch = DatumGetDateADT(SpiValue(at, 2, &isnull));
 
-	SET_VARSIZE(wrapped, VARHDRSZ + sizeof(WrappedKey));
-	memcpy(VARDATA(wrapped), &row->wrapped, sizeof(WrappedKey));
-	values[0] = UUIDPGetDatum(&row->key.account);
-	values[1] = UUIDPGetDatum(&row->key.id);
-	values[2] = Int32GetDatum(row->key.generation);
-	values[3] = UUIDPGetDatum(&row->key.organization);
-	values[4] = DateADTGetDatum(row->epoch);
-	values[5] = PointerGetDatum(wrapped);
-	nulls[3] = row->key.has_organization ? ' ' : 'n';
-	SpiRun(&plan,
-		   "UPDATE cauce.data_key SET organization_id = $4, epoch = $5, wrapped = $6"
-		   " WHERE account_id = $1 AND id = $2 AND generation = $3",
-		   6, types, values, nulls, false);
-	pfree(wrapped);
-}
-
-/* DataKeyRewrap moves a session's key to another epoch or organization. */
-void
-DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uuid_t *session,
-			  TimestampTz until)
-{
-	static SPIPlanPtr plan = NULL;
-	EpochDay epoch = KeyringEpoch(until);
-	SpiScope scope;
-	SPITupleTable *rows;
-	uint64 count;
-
-	DataKeyCheckKeyring();
-	SpiEnter(&scope, false);
-	count = SpiRunSession(&plan,
-						  "SELECT " DATA_KEY_COLUMNS " FROM cauce.data_key"
-						  " WHERE account_id = $1 AND session_id = $2 FOR UPDATE",
-						  account, session, false);
-	rows = SPI_tuptable;
-	for (uint64 i = 0; i < count; i++)
+	epoch = KeyRowLastEpoch(DatumGetByteaPP(SpiValue(at, 3, &isnull)), epoch);
+	destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
+	for (int i = 0; i < destroyed->count; i++)
 	{
-		uint8 secret[CIPHER_KEY_BYTES];
-		KeyRow row;
-
-		SPI_tuptable = rows;
-		ReadRow(i, &row);
-		if (!UnwrapRow(&row, secret))
-			continue; /* its epoch has ended: nothing can bring it back */
-		row.epoch = epoch;
-		row.key.has_organization = organization != NULL;
-		if (organization != NULL)
-			row.key.organization = *organization;
-		WrapInto(&row, secret);
-		SecretWipe(secret, sizeof(secret));
-		StoreRewrapped(&row);
+		if (SameUuid(&destroyed->ids[i], &id))
+			return; /* another generation */
 	}
-	SpiLeave(&scope);
+	destroyed->ids[destroyed->count++] = id;
 }
 
-/* LastEpochOf reads the last epoch that a wrapped key names; a damaged one must not stand in the way. */
-static EpochDay
-LastEpochOf(const bytea *wrapped, EpochDay epoch)
-{
-	uint32 last;
-
-	if (VARSIZE_ANY_EXHDR(wrapped) != sizeof(WrappedKey))
-		return epoch;
-	memcpy(&last, ((const WrappedKey *) VARDATA_ANY(wrapped))->last_epoch, sizeof(last));
-	return Max(epoch, (EpochDay) pg_ntoh32(last));
-}
-
-/* DataKeyDestroy deletes every generation of a session's key. */
+/*
+ * DataKeyDestroy deletes every generation of a session's key, also one that a rotation
+ * which it has waited for has added.
+ */
 void
 DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
 {
@@ -736,46 +518,22 @@ DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys
 	SpiScope scope;
 	uint64 count;
 
+	memset(destroyed, 0, sizeof(*destroyed));
+	destroyed->ids = palloc(sizeof(pg_uuid_t));
 	SpiEnter(&scope, false);
-	count = SpiRunSession(&plan,
-						  "DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
-						  " RETURNING id, epoch, wrapped",
-						  account, session, false);
-	destroyed->count = (int) count;
-	destroyed->ids = MemoryContextAlloc(context, (count + 1) * sizeof(pg_uuid_t));
-	destroyed->last_epoch = 0;
-	for (uint64 i = 0; i < count; i++)
+	while ((count = SpiRunSession(&plan,
+								  "DELETE FROM cauce.data_key WHERE account_id = $1"
+								  " AND session_id = $2 RETURNING id, epoch, wrapped",
+								  account, session, false)) > 0)
 	{
-		bool isnull;
-		EpochDay epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
+		MemoryContext before = MemoryContextSwitchTo(context);
 
-		destroyed->ids[i] = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
-		epoch = LastEpochOf(DatumGetByteaPP(SpiValue(i, 3, &isnull)), epoch);
-		destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
+		destroyed->ids = repalloc(destroyed->ids, (destroyed->count + count) * sizeof(pg_uuid_t));
+		MemoryContextSwitchTo(before);
+		for (uint64 i = 0; i < count; i++)
+			NoteDestroyed(i, destroyed);
 	}
 	SpiLeave(&scope);
-}
-
-/* DataKeyExtendKeyring adds epoch keys to the keyring. */
-void
-DataKeyExtendKeyring(void)
-{
-	static SPIPlanPtr plan = NULL;
-	SpiScope scope;
-	bool isnull;
-	Datum last;
-
-	SpiEnter(&scope, true);
-	SpiRun(&plan, "SELECT max(epoch) FROM cauce.data_key", 0, NULL, NULL, NULL, true);
-	last = SpiValue(0, 1, &isnull);
-	SpiLeave(&scope);
-	if (isnull)
-		return; /* no keys yet: perhaps no keyring either */
-	if (DatumGetDateADT(last) > KeyringLastEpoch())
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the keyring is older than this database's keys"),
-						errhint("Put back the newest copy of the keyring.")));
-	KeyringExtend();
 }
 
 /* cauce.data_key_destroyed(), trigger: tells every backend, and every standby, to wipe its cache. */
@@ -802,7 +560,7 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 	SpiEnter(&scope, true);
 	sealed = SpiRun(&plan, "SELECT 1 FROM cauce.data_key LIMIT 1", 0, NULL, NULL, NULL, true) > 0;
 	SpiLeave(&scope);
-	if (sealed && !KeyringExists())
+	if (sealed && !KeyringStoreExists())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database has keys under a keyring already"),

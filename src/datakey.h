@@ -2,10 +2,7 @@
  * datakey.h
  *		Data keys: one per session, one per account, one inbox per database.
  *
- * A data key is 32 random bytes. The table cauce.data_key holds it wrapped
- * (AES-KW) under a key derived from the keyring's master and epoch keys and from
- * the key's own id, account, organization, session, epoch and generation: change
- * one of these in the row, and the key does not unwrap.
+ * A data key is 32 random bytes. The table cauce.data_key holds it wrapped; keyrow.h.
  */
 #ifndef CAUCE_DATAKEY_H
 #define CAUCE_DATAKEY_H
@@ -39,8 +36,14 @@ extern const DataKey *DataKeyById(const pg_uuid_t *id, uint16 generation, const 
 /* DataKeyCheckKeyring raises 55000 unless the keyring in use is this database's. */
 extern void DataKeyCheckKeyring(void);
 
-/* DataKeyExtendKeyring adds epoch keys, unless the keyring is older than this database's keys (55000). */
-extern void DataKeyExtendKeyring(void);
+/*
+ * DataKeyHoldEpochs keeps epoch keys from being destroyed until the transaction ends;
+ * whoever wraps a key calls it before choosing an epoch.
+ */
+extern void DataKeyHoldEpochs(void);
+
+/* DataKeyFarAway is the moment until which keys that belong to no session are wrapped. */
+extern TimestampTz DataKeyFarAway(void);
 
 /* DataKeyForSession is the current key of a session; NULL when there is none. */
 extern const DataKey *DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session);
@@ -59,13 +62,6 @@ extern const DataKey *DataKeyInbox(void);
  * under the epoch that outlives until. False, and nothing done, when there is one.
  */
 extern bool DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization,
-						  const pg_uuid_t *session, TimestampTz until);
-
-/*
- * DataKeyRewrap wraps every generation of a session's key anew, for organization
- * and under the epoch that outlives until.
- */
-extern void DataKeyRewrap(const pg_uuid_t *account, const pg_uuid_t *organization,
 						  const pg_uuid_t *session, TimestampTz until);
 
 /* What DataKeyDestroy destroyed: ids, palloc'd, and the last day on which a backup holds one of them alive. */

@@ -300,13 +300,6 @@ TokenSubject(void)
 	return claims != NULL ? claims->subject : NULL;
 }
 
-/* SameUuid compares two UUIDs. */
-bool
-SameUuid(const pg_uuid_t *a, const pg_uuid_t *b)
-{
-	return memcmp(a->data, b->data, UUID_LEN) == 0;
-}
-
 /* UuidText prints a UUID. */
 char *
 UuidText(const pg_uuid_t *uuid)

@@ -50,8 +50,12 @@ extern bool StatementIdentified(void);
 /* TokenSubject is the subject of the token in force, without any look-up; NULL where there is none. */
 extern const char *TokenSubject(void);
 
-/* SameUuid compares two UUIDs. */
-extern bool SameUuid(const pg_uuid_t *a, const pg_uuid_t *b);
+/* SameUuid compares two UUIDs. Inline: several are compared for each value. */
+static inline bool
+SameUuid(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN) == 0;
+}
 
 /* UuidText is the canonical text of a UUID, palloc'd. */
 extern char *UuidText(const pg_uuid_t *uuid);

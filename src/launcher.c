@@ -1,12 +1,13 @@
 /*
  * launcher.c
- *		A launcher that visits every database once a naptime.
+ *		A launcher that visits every database once a naptime, and thins out the keyring.
  *
- *		launcher:  sleep -> list databases -> one worker after the other -> sleep
- *		worker:    connect -> no extension? leave -> batches until nothing is due -> leave
+ *		sleep -> list databases -> one worker after the other -> every one has answered?
+ *		destroy the epoch keys that have ended and that nobody needs -> sleep
  *
  * Workers are short-lived, so that the launcher needs one free worker slot,
  * whatever the number of databases, and a database can be dropped or renamed.
+ * On a standby it runs as well: each server destroys its own copy of an epoch key.
  */
 #include "postgres.h"
 
@@ -16,9 +17,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "catalog/pg_database.h"
-#include "commands/extension.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -32,12 +33,13 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "datakey.h"
+#include "duty.h"
+#include "keyring_edit.h"
 #include "launcher.h"
-#include "retention.h"
+#include "shared.h"
+#include "upkeep.h"
 
 static int retention_naptime = 5 * SECS_PER_MINUTE;
-static int retention_batch = 100;
 
 /* LauncherInit defines the settings and registers the launcher. */
 void
@@ -48,11 +50,9 @@ LauncherInit(void)
 	DefineCustomIntVariable("cauce.retention_naptime", "Time between two retention runs.", NULL,
 							&retention_naptime, 5 * SECS_PER_MINUTE, 1, SECS_PER_DAY, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
-	DefineCustomIntVariable("cauce.retention_batch", "Sessions that one transaction processes.",
-							NULL, &retention_batch, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = 10;
 	strlcpy(worker.bgw_library_name, "cauce", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, "cauce_launcher_main", BGW_MAXLEN);
@@ -61,15 +61,29 @@ LauncherInit(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* ListDatabases gives the OIDs of the databases that can be connected to. */
+/* IsTemplate0 knows the one database that nobody can have put anything into. */
+static bool
+IsTemplate0(Form_pg_database database)
+{
+	return database->datistemplate && !database->datallowconn &&
+		   strcmp(NameStr(database->datname), "template0") == 0;
+}
+
+/*
+ * ListDatabases gives the OIDs of the databases that may hold keys, in a fixed order. Templates
+ * are among them only for a pass that asks everybody; unreachable tells whether one of the others
+ * takes no connections.
+ */
 static List *
-ListDatabases(MemoryContext context)
+ListDatabases(MemoryContext context, bool everybody, bool *unreachable)
 {
 	List *databases = NIL;
 	Relation catalog;
 	TableScanDesc scan;
 	HeapTuple tuple;
+	MemoryContext before;
 
+	*unreachable = false;
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	catalog = table_open(DatabaseRelationId, AccessShareLock);
@@ -77,10 +91,14 @@ ListDatabases(MemoryContext context)
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext before;
 
-		if (!database->datallowconn || database->datistemplate)
+		if (IsTemplate0(database) || (database->datistemplate && !everybody))
 			continue;
+		if (!database->datallowconn)
+		{
+			*unreachable = true;
+			continue;
+		}
 		before = MemoryContextSwitchTo(context);
 		databases = lappend_oid(databases, database->oid);
 		MemoryContextSwitchTo(before);
@@ -88,12 +106,13 @@ ListDatabases(MemoryContext context)
 	table_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	CommitTransactionCommand();
+	list_sort(databases, list_oid_cmp);
 	return databases;
 }
 
-/* VisitDatabase runs one worker and waits until it has left. */
-static void
-VisitDatabase(Oid database)
+/* VisitDatabase runs one worker and waits until it has left; false when it found no room. */
+static bool
+VisitDatabase(Oid database, const Visit *visit)
 {
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
@@ -101,10 +120,11 @@ VisitDatabase(Oid database)
 	pid_t pid;
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, visit, sizeof(*visit));
 	strlcpy(worker.bgw_library_name, "cauce", BGW_MAXLEN);
 	strlcpy(worker.bgw_function_name, "cauce_retention_main", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "cauce retention worker for database %u", database);
@@ -117,7 +137,7 @@ VisitDatabase(Oid database)
 			 errmsg("no background worker slot is free for retention"),
 			 errhint(
 				 "Raise max_worker_processes; the next run is after cauce.retention_naptime.")));
-		return;
+		return false;
 	}
 	status = WaitForBackgroundWorkerStartup(handle, &pid);
 	if (status == BGWH_STARTED)
@@ -125,6 +145,104 @@ VisitDatabase(Oid database)
 	if (status == BGWH_POSTMASTER_DIED)
 		proc_exit(1);
 	pfree(handle);
+	return true;
+}
+
+/*
+ * Today is the day before which an epoch has ended. A standby counts the days by the last
+ * commit that it has replayed, less one: it may still have to replay keys that the primary
+ * has wrapped anew.
+ */
+static EpochDay
+Today(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!RecoveryInProgress())
+		return KeyringDayOf(now);
+	return KeyringDayOf(Min(now, GetLatestXTime())) - 1;
+}
+
+/* LookForEnded is the duty to find out whether the keyring has anything to destroy. */
+static void
+LookForEnded(void *argument)
+{
+	Visit *visit = argument;
+
+	visit->report = KeyringEnded(visit->today);
+}
+
+/* What a pass over all databases has found, and how many keys were destroyed upon it. */
+typedef struct Pass
+{
+	Visit visit;
+	KeyringNeeds needs;
+	int destroyed;
+} Pass;
+
+/* DestroyEnded is the duty to destroy what nobody needs. */
+static void
+DestroyEnded(void *argument)
+{
+	Pass *pass = argument;
+
+	pass->destroyed = KeyringDestroy(pass->visit.today, &pass->needs);
+}
+
+/* VisitAll visits the databases; false unless every one has told what it needs. */
+static bool
+VisitAll(const List *databases, Pass *pass)
+{
+	bool complete = true;
+	ListCell *cell;
+
+	pass->needs.lowest_epoch = PG_INT32_MAX;
+	pass->needs.lowest_master = PG_UINT32_MAX;
+	foreach (cell, databases)
+	{
+		KeyringNeeds needs;
+
+		CHECK_FOR_INTERRUPTS();
+		SharedAsk();
+		if (!VisitDatabase(lfirst_oid(cell), &pass->visit) || !SharedAnswered(&needs))
+		{
+			complete = false;
+			continue;
+		}
+		pass->needs.lowest_epoch = Min(pass->needs.lowest_epoch, needs.lowest_epoch);
+		pass->needs.lowest_master = Min(pass->needs.lowest_master, needs.lowest_master);
+	}
+	return complete;
+}
+
+/*
+ * MakePass visits every database. Where the keyring holds what has ended, each must answer, and
+ * there must be no database that was not asked: one that takes no connections, or one that was
+ * made meanwhile from a template that was asked before.
+ */
+static void
+MakePass(MemoryContext context)
+{
+	Pass pass = {0};
+	List *databases;
+	bool unreachable;
+	bool complete;
+
+	pass.visit.today = Today();
+	(void) AttemptDuty(LookForEnded, &pass.visit, DEBUG1, "look at the keyring");
+	databases = ListDatabases(context, pass.visit.report, &unreachable);
+	complete = VisitAll(databases, &pass);
+	if (!pass.visit.report)
+		return;
+	if (unreachable)
+		ereport(LOG, (errmsg("cauce: epoch keys that have ended are kept"),
+					  errdetail("A database that takes no connections may need them."),
+					  errhint("ALTER DATABASE … ALLOW_CONNECTIONS true, or drop it.")));
+	if (complete && !unreachable && equal(databases, ListDatabases(context, true, &unreachable)) &&
+		!unreachable)
+		(void) AttemptDuty(DestroyEnded, &pass, WARNING, "destroy keys that have ended");
+	if (pass.destroyed > 0)
+		ereport(LOG, (errmsg("cauce: %d keys that had ended were destroyed", pass.destroyed)));
 }
 
 /* Nap sleeps until the naptime is over, a signal arrives or the postmaster dies. */
@@ -153,109 +271,23 @@ cauce_launcher_main(Datum argument)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	SharedLauncherIs();
 	context = AllocSetContextCreate(TopMemoryContext, "cauce launcher", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
 	for (;;)
 	{
-		List *databases;
-		ListCell *cell;
+		bool wake = SharedWakeTaken();
 
-		Nap();
-		if (!TimestampDifferenceExceeds(last, GetCurrentTimestamp(), retention_naptime * 1000))
-			continue;
-		databases = ListDatabases(context);
-		foreach (cell, databases)
+		if (!wake)
 		{
-			CHECK_FOR_INTERRUPTS();
-			VisitDatabase(lfirst_oid(cell));
+			Nap();
+			wake = SharedWakeTaken();
 		}
+		if (!wake &&
+			!TimestampDifferenceExceeds(last, GetCurrentTimestamp(), retention_naptime * 1000))
+			continue;
+		MakePass(context);
 		MemoryContextReset(context);
 		last = GetCurrentTimestamp();
 	}
-}
-
-/* RunBatch is one transaction; gives the number of sessions it took care of. */
-static int
-RunBatch(void)
-{
-	RetentionResult result = {0};
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (OidIsValid(get_extension_oid("cauce", true)))
-	{
-		pgstat_report_activity(STATE_RUNNING, "cauce retention");
-		RetentionRun(retention_batch, &result);
-	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	if (result.archived + result.deleted + result.failed > 0)
-		ereport(LOG, (errmsg("cauce retention: %d archived, %d deleted, %d failed", result.archived,
-							 result.deleted, result.failed)));
-	return result.archived + result.deleted;
-}
-
-/*
- * ExtendKeyring adds epoch keys when they run short. What stands in its way is a
- * warning: there is a year to mend it, and retention has to go on. It leaves alone
- * a keyring that is older than the database's keys, such as a promoted standby's:
- * new keys under old names would be other keys.
- */
-static void
-ExtendKeyring(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	PG_TRY();
-	{
-		DataKeyExtendKeyring();
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		ereport(WARNING, (errcode(error->sqlerrcode),
-						  errmsg("could not extend the keyring: %s", error->message)));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-}
-
-/* HasExtension tells whether there is anything to do in this database. */
-static bool
-HasExtension(void)
-{
-	bool found;
-
-	StartTransactionCommand();
-	found = OidIsValid(get_extension_oid("cauce", true));
-	CommitTransactionCommand();
-	return found;
-}
-
-/* cauce_retention_main is the worker of one database. */
-void
-cauce_retention_main(Datum argument)
-{
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
-	if (!HasExtension())
-		return;
-	ExtendKeyring();
-	while (RunBatch() > 0)
-		CHECK_FOR_INTERRUPTS();
 }

@@ -12,44 +12,30 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "utils/plancache.h"
-#include "utils/syscache.h"
 
 #include "identity.h"
 #include "literals.h"
+#include "sealed_type.h"
 
 static post_parse_analyze_hook_type next_hook = NULL;
 
 /* The subject that this process parsed sealed literals for last; empty for none. */
 static char parsed_for[TOKEN_MAX_SUBJECT];
 
-/* HasLiteral tells whether a parse tree holds a constant of the type at type. */
+/* HasLiteral tells whether a parse tree holds a constant with sealed values in it. */
 static bool
-HasLiteral(Node *node, void *type)
+HasLiteral(Node *node, void *unused)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, Const))
-		return ((Const *) node)->consttype == *(Oid *) type && !((Const *) node)->constisnull;
+		return !((Const *) node)->constisnull && TypeHoldsSealed(((Const *) node)->consttype);
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, HasLiteral, type, 0);
-	return expression_tree_walker(node, HasLiteral, type);
-}
-
-/* SealedType is the OID of cauce.encrypted_text; invalid where the extension is not created. */
-static Oid
-SealedType(void)
-{
-	Oid schema = get_namespace_oid("cauce", true);
-
-	if (!OidIsValid(schema))
-		return InvalidOid;
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
-						   ObjectIdGetDatum(schema));
+		return query_tree_walker((Query *) node, HasLiteral, unused, 0);
+	return expression_tree_walker(node, HasLiteral, unused);
 }
 
 /* NoticeLiterals is the hook: it remembers for whom literals were sealed. */
@@ -57,14 +43,12 @@ static void
 NoticeLiterals(ParseState *state, Query *query, JumbleState *jumble)
 {
 	const char *subject = TokenSubject();
-	Oid type;
 
 	if (next_hook != NULL)
 		next_hook(state, query, jumble);
 	if (subject == NULL || query->commandType == CMD_UTILITY || strcmp(parsed_for, subject) == 0)
 		return; /* what a utility statement holds is parsed by itself */
-	type = SealedType();
-	if (OidIsValid(type) && HasLiteral((Node *) query, &type))
+	if (HasLiteral((Node *) query, NULL))
 		strlcpy(parsed_for, subject, sizeof(parsed_for));
 }
 

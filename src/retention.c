@@ -53,6 +53,23 @@ static const char DueArchives[] =
 	"  AND f.session_id = d.id AND f.retry_at > now())"
 	" ORDER BY account_id, delete_after LIMIT $1 FOR UPDATE SKIP LOCKED";
 
+/* FollowsPublisher asks the catalog of subscriptions. */
+bool
+FollowsPublisher(void)
+{
+	static SPIPlanPtr plan = NULL;
+	SpiScope scope;
+	bool follows;
+
+	SpiEnter(&scope, true);
+	follows = SpiRun(&plan,
+					 "SELECT 1 FROM pg_subscription_rel"
+					 " WHERE srrelid = 'cauce.session'::regclass LIMIT 1",
+					 0, NULL, NULL, NULL, true) > 0;
+	SpiLeave(&scope);
+	return follows;
+}
+
 /* ReadDue appends what one of the queries above finds; gives the new count. */
 static int
 ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int count, int max)
@@ -224,13 +241,16 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	DueSession *due = palloc(sizeof(DueSession) * max_sessions);
 	SpiScope scope;
 	int last_failure = 0;
-	int count;
+	int count = 0;
 
 	memset(result, 0, sizeof(*result));
 	SpiEnter(&scope, false);
 	result->run = StartRun();
-	count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
-	count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
+	if (!FollowsPublisher())
+	{
+		count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
+		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
+	}
 	SpiLeave(&scope);
 
 	for (int i = 0; i < count; i++)

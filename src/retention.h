@@ -14,9 +14,15 @@ typedef struct RetentionResult
 } RetentionResult;
 
 /*
+ * FollowsPublisher tells whether this database subscribes to the sessions of another:
+ * what ends there ends here, and nothing may end here first.
+ */
+extern bool FollowsPublisher(void);
+
+/*
  * RetentionRun processes at most max_sessions due sessions and archives in the
  * current transaction, each in a subtransaction of its own. Rows that another
- * runner or a writer holds are left to the next run.
+ * runner or a writer holds are left to the next run; at a subscriber, all are.
  */
 extern void RetentionRun(int max_sessions, RetentionResult *result);
 

@@ -10,11 +10,13 @@
 #include "catalog/pg_type.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "binding.h"
 #include "row_shape.h"
+#include "sealed_type.h"
 #include "spi.h"
 
 /* ColumnNamed finds a UUID column or raises. */
@@ -134,21 +136,55 @@ ReadMode(RowShape *shape, const Trigger *trigger, MemoryContext context)
 	shape->former = former;
 }
 
+/* NameRoot lists schema and table. The shape lives no longer than a lock on the table, so they stay true. */
+static void
+NameRoot(RowShape *shape, MemoryContext context)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+
+	initStringInfo(&shape->root_name);
+	RowNameAdd(&shape->root_name, get_namespace_name(get_rel_namespace(shape->root)));
+	RowNameAdd(&shape->root_name, get_rel_name(shape->root));
+	MemoryContextSwitchTo(before);
+}
+
+/*
+ * AddColumn notes a column if it holds sealed values. Inside of a row type they would
+ * stay under a key that outlives the session, so there, to be bound, it raises.
+ */
+static void
+AddColumn(RowShape *shape, Form_pg_attribute column, bool binds)
+{
+	SealedColumn *sealed = &shape->sealed[shape->sealed_count];
+
+	if (column->attisdropped)
+		return;
+	if (SealedTypeOf(column->atttypid, &sealed->kind, &sealed->element))
+	{
+		sealed->number = column->attnum;
+		shape->sealed_count++;
+	}
+	else if (binds && TypeHoldsSealed(column->atttypid))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("column \"%s\" holds sealed values inside of a composite type",
+							   NameStr(column->attname)),
+						errdetail("These cannot be bound to their row."),
+						errhint("Make each of them a column, or an array, of its own.")));
+}
+
 /* RowShapeMake describes a table. */
 RowShape *
 RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 {
 	TupleDesc descriptor = RelationGetDescr(relation);
-	Oid sealed_type =
-		GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("encrypted_text"),
-						ObjectIdGetDatum(CauceSchema()));
 	RowShape *shape = MemoryContextAllocZero(context, sizeof(RowShape));
 
-	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(AttrNumber));
+	shape->sealed = MemoryContextAllocZero(context, descriptor->natts * sizeof(SealedColumn));
 	shape->relation = RelationGetRelid(relation);
 	shape->root = shape->relation;
 	if (relation->rd_rel->relispartition)
 		shape->root = llast_oid(get_partition_ancestors(shape->relation));
+	NameRoot(shape, context);
 	shape->columns = descriptor->natts;
 	if (trigger != NULL)
 	{
@@ -157,12 +193,7 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 	}
 	FindPrimaryKey(shape, relation, context);
 	for (int i = 0; i < descriptor->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(descriptor, i);
-
-		if (!column->attisdropped && getBaseType(column->atttypid) == sealed_type)
-			shape->sealed[shape->sealed_count++] = column->attnum;
-	}
+		AddColumn(shape, TupleDescAttr(descriptor, i), trigger != NULL);
 	return shape;
 }
 
@@ -187,53 +218,55 @@ RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg_uuid_t *acc
 }
 
 /* RowColumn takes off what is there during an adoption only. */
-char *
+const char *
 RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 {
-	char *name = pstrdup(NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname));
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
 	int rest = (int) strlen(name) - (int) strlen(ADOPTING_SUFFIX);
 
 	if (shape->is_adopting && rest > 0 && strcmp(name + rest, ADOPTING_SUFFIX) == 0)
-		name[rest] = '\0';
+		return pnstrdup(name, rest);
 	return name;
 }
 
-/* NameRow lists a schema, a table and the row's primary key. */
+/* NamePrimaryKey lists the values that identify the row. */
 static void
-NameRow(StringInfo name, const char *schema, const char *table, RowShape *shape, Relation relation,
-		HeapTuple row)
+NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 {
-	RowNameAdd(name, schema);
-	RowNameAdd(name, table);
 	for (int i = 0; i < shape->primary_count; i++)
 	{
 		bool isnull;
 		Datum value = heap_getattr(row, shape->primary[i], RelationGetDescr(relation), &isnull);
 
-		RowNameAdd(name, isnull ? "" : OutputFunctionCall(&shape->primary_out[i], value));
+		if (isnull)
+			RowNameAdd(name, "");
+		else if (shape->primary_out[i].fn_oid == F_UUID_OUT)
+			RowNameAddUuid(name, DatumGetUUIDP(value));
+		else
+			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
 	}
 }
 
-/* RowFormerBinding computes it. */
-void
-RowFormerBinding(RowShape *shape, Relation relation, HeapTuple row, AttrNumber column,
-				 uint8 *binding)
-{
-	const FormerNames *former = shape->former;
-	char *name = RowColumn(shape, relation, column);
-	StringInfoData row_name;
-
-	initStringInfo(&row_name);
-	NameRow(&row_name, former->schema, former->table, shape, relation, row);
-	BindingOf(&row_name, strcmp(name, former->column) == 0 ? former->former_column : name, binding);
-	pfree(row_name.data);
-	pfree(name);
-}
-
-/* RowName lists the names as they are. */
+/* RowName lists schema, table and primary key. */
 void
 RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 {
-	NameRow(name, get_namespace_name(get_rel_namespace(shape->root)), get_rel_name(shape->root),
-			shape, relation, row);
+	appendBinaryStringInfo(name, shape->root_name.data, shape->root_name.len);
+	NamePrimaryKey(name, shape, relation, row);
+}
+
+/* RowFormerName lists what they were. */
+void
+RowFormerName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	RowNameAdd(name, shape->former->schema);
+	RowNameAdd(name, shape->former->table);
+	NamePrimaryKey(name, shape, relation, row);
+}
+
+/* RowFormerColumn looks a name up. */
+const char *
+RowFormerColumn(const RowShape *shape, const char *column)
+{
+	return strcmp(column, shape->former->column) == 0 ? shape->former->former_column : column;
 }

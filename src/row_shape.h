@@ -13,6 +13,8 @@
 #include "utils/reltrigger.h"
 #include "utils/uuid.h"
 
+#include "sealed.h"
+
 /* What a table, and one of its columns, were called when their values were bound. */
 typedef struct FormerNames
 {
@@ -22,12 +24,21 @@ typedef struct FormerNames
 	char *former_column;
 } FormerNames;
 
+/* A column that holds sealed values: one, or an array of them. */
+typedef struct SealedColumn
+{
+	AttrNumber number;
+	SealedKind kind;
+	Oid element; /* the type of an array's elements, else InvalidOid */
+} SealedColumn;
+
 typedef struct RowShape
 {
 	Oid relation;
 	Oid root; /* the partitioned table above, or the table itself */
 	bool is_adopting; /* cauce.protect_gradually() is at work: see RowColumn() */
 	const FormerNames *former; /* cauce.rebind() is at work; else NULL */
+	StringInfoData root_name; /* its schema and name, as every binding begins with them */
 	int columns; /* of the tuple descriptor that this was made for */
 	AttrNumber account; /* 0: no trigger binds the rows */
 	AttrNumber session; /* 0: the row belongs to its account */
@@ -35,7 +46,7 @@ typedef struct RowShape
 	AttrNumber primary[INDEX_MAX_KEYS];
 	FmgrInfo primary_out[INDEX_MAX_KEYS];
 	int sealed_count;
-	AttrNumber *sealed;
+	SealedColumn *sealed;
 } RowShape;
 
 /*
@@ -49,7 +60,8 @@ extern const Trigger *RowShapeTrigger(Relation relation);
 
 /*
  * RowShapeMake describes a table as its sealing trigger sees it, in context. It raises
- * 42703 where the trigger's columns are missing, 55000 where there is no primary key.
+ * 42703 where the trigger's columns are missing, 55000 where there is no primary key,
+ * 0A000 for sealed values inside of composite types, which cannot be bound.
  * Without a trigger neither is asked for.
  */
 extern RowShape *RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context);
@@ -58,12 +70,12 @@ extern RowShape *RowShapeMake(Relation relation, const Trigger *trigger, MemoryC
 extern bool RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg_uuid_t *account,
 					 pg_uuid_t *session);
 
-/* RowColumn is the name of a column as bindings have it, palloc'd. */
-extern char *RowColumn(const RowShape *shape, Relation relation, AttrNumber column);
+/* RowColumn is the name of a column as bindings have it, good as long as the relation is open. */
+extern const char *RowColumn(const RowShape *shape, Relation relation, AttrNumber column);
 
-/* RowFormerBinding is the binding of a value before the renaming that shape->former tells. */
-extern void RowFormerBinding(RowShape *shape, Relation relation, HeapTuple row, AttrNumber column,
-							 uint8 *binding);
+/* RowFormerName and RowFormerColumn are RowName and RowColumn before the renaming that shape->former tells. */
+extern void RowFormerName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);
+extern const char *RowFormerColumn(const RowShape *shape, const char *column);
 
 /* RowName lists schema, table and primary key: what every binding of the row begins with. */
 extern void RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);

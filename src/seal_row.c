@@ -9,16 +9,17 @@
  *		cauce.seal_row('session_id', 'rebinding', schema, table, column, former column)
  *									 so does it, and what is bound to a former name is bound anew
  *
- * The table has a column account_id and a primary key. Every column of type
- * cauce.encrypted_text is opened and sealed again under the account's or the
- * session's key, with a fresh nonce, bound to table, column and primary key.
- * A value that lies there already, bound so, is left alone.
+ * The table has a column account_id and a primary key. Every value of a sealed type,
+ * in a column or in an array, is opened and sealed again under the account's or the
+ * session's key, with a fresh nonce, bound to table, column and primary key, and in
+ * an array to its place. A value that lies there already, bound so, is left alone.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -27,11 +28,21 @@
 #include "datakey.h"
 #include "identity.h"
 #include "row_shape.h"
-#include "sealed.h"
+#include "sealed_type.h"
 #include "secret.h"
 #include "session.h"
 
 PG_FUNCTION_INFO_V1(cauce_seal_row);
+
+/* Where values of a row lie: whose it is, and the fields that their bindings begin with. */
+typedef struct Place
+{
+	const RowShape *shape;
+	pg_uuid_t account;
+	pg_uuid_t session;
+	StringInfoData name;
+	StringInfoData former; /* as it was before a renaming */
+} Place;
 
 /* ShapeOf describes the trigger's table, once for as long as it stays as it is. */
 static RowShape *
@@ -69,44 +80,107 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 	return key;
 }
 
+/* WasRenamed tells whether a value is bound to its place as it was called before a renaming. */
+static bool
+WasRenamed(Place *place, const Sealed *sealed, const char *former_last)
+{
+	uint8 former[SEALED_BINDING_BYTES];
+
+	if (place->shape->former == NULL)
+		return false;
+	BindingOf(&place->former, former_last, former);
+	return SealedIsBoundTo(sealed, former);
+}
+
 /*
- * Reseal opens a value and seals it for its place; unchanged when it lies there already.
- * What was bound to this very place under its former name (NULL: none) cauce itself opens.
+ * Reseal opens a value and seals it for its place, whose binding ends with the field
+ * last; unchanged when it lies there already. What was bound to this very place under
+ * a former name cauce itself opens.
  */
 static Datum
-Reseal(RowShape *shape, Datum value, const pg_uuid_t *account, const pg_uuid_t *session,
-	   const uint8 *binding, const uint8 *former)
+Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char *former_last)
 {
-	bool renamed;
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	uint8 binding[SEALED_BINDING_BYTES];
+	bool was_renamed;
 	const DataKey *key;
 	Sealed *fresh;
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, SEALED_TEXT);
+	SealedCheckForm(sealed, kind);
+	BindingOf(&place->name, last, binding);
 	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
 		return value; /* a dump's row, whose key may come after it */
-	key = KeyFor(shape, account, session);
+	key = KeyFor(place->shape, &place->account, &place->session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
-	renamed = former != NULL && SealedIsBoundTo(sealed, former);
-	if (renamed)
-		CustodyBegin(account, session);
-	if (SealedOpenToReseal(sealed, SEALED_TEXT, account, &bytes, &size) != OPEN_OK)
+	was_renamed = WasRenamed(place, sealed, former_last);
+	if (was_renamed)
+		CustodyBegin(&place->account, &place->session);
+	if (SealedOpenToReseal(sealed, kind, &place->account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
-	if (renamed)
+	if (was_renamed)
 		CustodyEnd();
-	fresh = shape->session != 0
-				? SealForSession(SEALED_TEXT, bytes, size, account, session, binding)
-				: SealForAccount(SEALED_TEXT, bytes, size, account, binding);
+	fresh = place->shape->session != 0
+				? SealForSession(kind, bytes, size, &place->account, &place->session, binding)
+				: SealForAccount(kind, bytes, size, &place->account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);
+}
+
+/* ResealArray does so with every element, bound to its place; the array unchanged when all lie there already. */
+static Datum
+ResealArray(Place *place, const SealedColumn *column, Datum value)
+{
+	ArrayType *array = DatumGetArrayTypeP(value);
+	Datum *elements;
+	bool *nulls;
+	int count;
+	bool changed = false;
+
+	deconstruct_array(array, column->element, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char at[12];
+		Datum fresh;
+
+		if (nulls[i])
+			continue;
+		pg_ltoa(i + 1, at);
+		fresh = Reseal(place, column->kind, elements[i], at, at);
+		changed = changed || fresh != elements[i];
+		elements[i] = fresh;
+	}
+	if (!changed)
+		return value;
+	array = construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array), ARR_LBOUND(array),
+							   column->element, -1, false, TYPALIGN_INT);
+	return PointerGetDatum(array);
+}
+
+/* ResealColumn seals what one column of the row holds for its place. */
+static Datum
+ResealColumn(Place *place, const SealedColumn *column, const char *name, Datum value)
+{
+	const char *former_name =
+		place->shape->former != NULL ? RowFormerColumn(place->shape, name) : name;
+	int size = place->name.len;
+	int former_size = place->former.len;
+
+	if (!OidIsValid(column->element))
+		return Reseal(place, column->kind, value, name, former_name);
+	RowNameAdd(&place->name, name);
+	RowNameAdd(&place->former, former_name);
+	value = ResealArray(place, column, value);
+	place->name.len = size;
+	place->former.len = former_size;
+	return value;
 }
 
 /* cauce.seal_row(): the trigger. */
@@ -118,9 +192,7 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	TupleDesc descriptor;
 	RowShape *shape;
 	HeapTuple row;
-	StringInfoData row_name;
-	pg_uuid_t account;
-	pg_uuid_t session = {{0}};
+	Place place;
 	bool isnull;
 	Datum value;
 
@@ -133,36 +205,36 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	shape = ShapeOf(fcinfo, trigger);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 
-	if (!RowOwner(shape, relation, row, &account, &session))
+	place.shape = shape;
+	if (!RowOwner(shape, relation, row, &place.account, &place.session))
 	{
 		if (!TokenInForce() && !shape->is_adopting)
-			AuthorityToWrite(&session, NULL);
+			AuthorityToWrite(&place.session, NULL);
 		return PointerGetDatum(row); /* the column's NOT NULL says it best */
 	}
 	if (!shape->is_adopting)
-		AuthorityToWrite(&account, shape->session != 0 ? &session : NULL);
+		AuthorityToWrite(&place.account, shape->session != 0 ? &place.session : NULL);
 
-	initStringInfo(&row_name);
-	RowName(&row_name, shape, relation, row);
+	initStringInfo(&place.name);
+	initStringInfo(&place.former);
+	RowName(&place.name, shape, relation, row);
+	if (shape->former != NULL)
+		RowFormerName(&place.former, shape, relation, row);
 	for (int i = 0; i < shape->sealed_count; i++)
 	{
-		int column = shape->sealed[i];
-		uint8 binding[SEALED_BINDING_BYTES];
-		uint8 former[SEALED_BINDING_BYTES];
+		const SealedColumn *column = &shape->sealed[i];
+		int number = column->number;
 		Datum fresh;
 		bool no = false;
 
-		value = heap_getattr(row, column, descriptor, &isnull);
+		value = heap_getattr(row, number, descriptor, &isnull);
 		if (isnull)
 			continue;
-		BindingOf(&row_name, RowColumn(shape, relation, column), binding);
-		if (shape->former != NULL)
-			RowFormerBinding(shape, relation, row, column, former);
-		fresh = Reseal(shape, value, &account, &session, binding,
-					   shape->former != NULL ? former : NULL);
+		fresh = ResealColumn(&place, column, RowColumn(shape, relation, number), value);
 		if (fresh != value)
-			row = heap_modify_tuple_by_cols(row, descriptor, 1, &column, &fresh, &no);
+			row = heap_modify_tuple_by_cols(row, descriptor, 1, &number, &fresh, &no);
 	}
-	pfree(row_name.data);
+	pfree(place.name.data);
+	pfree(place.former.data);
 	return PointerGetDatum(row);
 }

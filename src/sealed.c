@@ -51,6 +51,18 @@ DamagedValue(const char *detail)
 					errdetail("%s", detail), errhint("Restore the row from a backup.")));
 }
 
+/* TooLong raises 54000. */
+static void
+TooLong(Size size, Size sealed_size)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("a value of %zu bytes is too long to be sealed", size),
+			 errdetail("Sealed it takes %zu bytes; the limit is %zu, or one gigabyte unsealed.",
+					   sealed_size, (Size) SEALED_MAX_BYTES),
+			 errhint("Store it in parts.")));
+}
+
 /* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
 static char *
 Deflate(const char *bytes, Size size, Size *packed_size)
@@ -113,10 +125,8 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 	Sealed *sealed;
 	uint8 *at;
 
-	if (!AllocSizeIsValid(total))
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("a value of %zu bytes is too long to be sealed", size),
-						errdetail("The limit is one gigabyte.")));
+	if (total - VARHDRSZ > SEALED_MAX_BYTES || size > MaxAllocSize - VARHDRSZ - 1)
+		TooLong(size, total - VARHDRSZ);
 	sealed = palloc(total);
 	SET_VARSIZE(sealed, total);
 	at = (uint8 *) VARDATA(sealed);
@@ -225,9 +235,9 @@ SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 					 binding, bytes, size);
 }
 
-/* ReadHeader copies the header out, after checking the form. */
+/* ReadAnyHeader copies the header of a value of any kind out, after checking the form. */
 static SealedHeader
-ReadHeader(const Sealed *sealed, SealedKind kind)
+ReadAnyHeader(const Sealed *sealed)
 {
 	SealedHeader header;
 
@@ -236,6 +246,15 @@ ReadHeader(const Sealed *sealed, SealedKind kind)
 	memcpy(&header, VARDATA_ANY(sealed), sizeof(header));
 	if (header.version != SEALED_VERSION)
 		DamagedValue("Its format version is unknown.");
+	return header;
+}
+
+/* ReadHeader is ReadAnyHeader for a value that must be of one kind. */
+static SealedHeader
+ReadHeader(const Sealed *sealed, SealedKind kind)
+{
+	SealedHeader header = ReadAnyHeader(sealed);
+
 	if ((header.flags & SEALED_KIND_MASK) != kind ||
 		(header.flags & ~(SEALED_KIND_MASK | SEALED_COMPRESSED | SEALED_AT_INPUT)) != 0)
 		DamagedValue("Its flags do not fit its type.");
@@ -405,6 +424,11 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 		key = DataKeyById(&id, GenerationOf(&header), NULL);
 	if (key == NULL)
 		return OPEN_DESTROYED;
+	if (AuthorityOfOwner(who, key)) /* asks nothing: key is still good */
+	{
+		OpenWith(key, &header, sealed, bytes, size);
+		return OPEN_OK;
+	}
 	copy = *key;
 	result = Allowed(&copy, &header, reseal_for);
 	if (result != OPEN_OK)
@@ -431,6 +455,46 @@ SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *accou
 				   Size *size)
 {
 	return OpenFor(sealed, kind, account, bytes, size);
+}
+
+/*
+ * SealedRenew seals a value under the current generation of its key, in the same place. What
+ * lies under that already, and what was sealed at input, stays as it is.
+ */
+Sealed *
+SealedRenew(Sealed *sealed)
+{
+	SealedHeader header = ReadAnyHeader(sealed);
+	const DataKey *key;
+	DataKey owner;
+	pg_uuid_t id;
+	char *bytes;
+	Size size;
+	SealedKind kind = header.flags & SEALED_KIND_MASK;
+	Sealed *fresh;
+
+	if (header.flags & SEALED_AT_INPUT)
+		return sealed;
+	memcpy(id.data, header.key, UUID_LEN);
+	key = DataKeyById(&id, GenerationOf(&header), NULL);
+	if (key == NULL)
+		DamagedValue("Its key is not there.");
+	owner = *key;
+	key = owner.has_session ? DataKeyForSession(&owner.account, &owner.session)
+							: DataKeyForAccount(&owner.account);
+	if (key == NULL || key->generation == owner.generation)
+		return sealed;
+
+	key = DataKeyById(&id, owner.generation, &owner.account); /* the look-up may have wiped it */
+	if (key == NULL)
+		DamagedValue("Its key is not there.");
+	OpenWith(key, &header, sealed, &bytes, &size);
+	fresh = owner.has_session
+				? SealForSession(kind, bytes, size, &owner.account, &owner.session, header.binding)
+				: SealForAccount(kind, bytes, size, &owner.account, header.binding);
+	SecretWipe(bytes, size);
+	pfree(bytes);
+	return fresh;
 }
 
 /* SealedExamine opens a value for nobody. */

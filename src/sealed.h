@@ -8,9 +8,11 @@
 #ifndef CAUCE_SEALED_H
 #define CAUCE_SEALED_H
 
+#include "utils/memutils.h"
+#include "utils/uuid.h"
+
 #include "cipher.h"
 #include "datakey.h"
-#include "utils/uuid.h"
 
 #define SEALED_VERSION 1
 #define SEALED_BINDING_BYTES 16
@@ -18,7 +20,9 @@
 /* What the plaintext is; part of the authenticated header, so that no kind passes for another. */
 typedef enum SealedKind
 {
-	SEALED_TEXT = 1,
+	SEALED_TEXT = 1, /* UTF-8 */
+	SEALED_JSONB = 2, /* what jsonb_out gives, UTF-8 */
+	SEALED_BYTEA = 3,
 	SEALED_BUNDLE = 4
 } SealedKind;
 
@@ -39,11 +43,17 @@ typedef struct SealedHeader
 
 #define SEALED_MIN_BYTES (sizeof(SealedHeader) + CIPHER_TAG_BYTES)
 
+/*
+ * The longest sealed value, so that its text form can be dumped: a row of a dump has
+ * a gigabyte, base64 takes 4 bytes for 3, and a mebibyte is left for the rest of it.
+ */
+#define SEALED_MAX_BYTES ((MaxAllocSize - 1024 * 1024) / 4 * 3)
+
 typedef struct varlena Sealed;
 
 /*
  * SealAtInput seals bytes where no row is known: under the account key of the
- * current identity, or the inbox key.
+ * current identity, or the inbox key. Like the next two it raises 54000 for what is too long.
  */
 extern Sealed *SealAtInput(SealedKind kind, const char *bytes, Size size);
 
@@ -91,6 +101,13 @@ extern bool SealedIsInput(const Sealed *sealed);
 
 /* SealedIsBoundTo tells whether a value has the given binding, whatever its key. */
 extern bool SealedIsBoundTo(const Sealed *sealed, const uint8 *binding);
+
+/*
+ * SealedRenew gives a value under the current generation of its key, bound to the same place;
+ * the value itself where there is nothing to do. It asks for nobody's authority: its callers
+ * store what it gives. Raises XX001 for a damaged value and one whose key is not there.
+ */
+extern Sealed *SealedRenew(Sealed *sealed);
 
 /* SealedCheckForm raises XX001 unless the bytes have the form of a sealed value of that kind. */
 extern void SealedCheckForm(const Sealed *sealed, SealedKind kind);

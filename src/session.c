@@ -16,6 +16,7 @@
 
 #include "authority.h"
 #include "datakey.h"
+#include "rewrap.h"
 #include "identity.h"
 #include "sealed.h"
 #include "session.h"
@@ -275,7 +276,7 @@ KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
 	if (!DataKeyCreate(&session->account, OrganizationOf(session), &session->id, session->until))
 	{
 		if (IsReturning(session))
-			DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+			RewrapSession(&session->account, OrganizationOf(session), &session->id, session->until);
 	}
 	if (!chosen && session->has_organization)
 		row = SetColumn(relation, row, "organization_id", UUIDPGetDatum(&session->organization),
@@ -314,7 +315,7 @@ KeepUpdate(Relation relation, HeapTuple row, const SessionRow *old, SessionRow *
 		session->until =
 			Max(session->until, Min(old->until, GetCurrentTimestamp() +
 													(TimestampTz) retention_grace * USECS_PER_SEC));
-	DataKeyRewrap(&session->account, OrganizationOf(session), &session->id, session->until);
+	RewrapSession(&session->account, OrganizationOf(session), &session->id, session->until);
 	return SetColumn(relation, row, "retain_until", TimestampTzGetDatum(session->until), false);
 }
 

@@ -17,6 +17,7 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -202,18 +203,62 @@ Report(const Reading *reading, HeapTuple row, AttrNumber column, const Owner *ow
 
 /* Judge examines one value of the row, and reports it unless all is well. */
 static void
-Judge(const Reading *reading, HeapTuple row, AttrNumber column, const Place *place)
+Judge(const Reading *reading, HeapTuple row, AttrNumber column, const Place *place, Datum value)
 {
 	Owner owner = place->owner;
 	const char *problem;
-	bool isnull;
-	Datum value = heap_getattr(row, column, RelationGetDescr(reading->relation), &isnull);
 
-	if (isnull)
-		return;
 	problem = Examine(place, value, &owner);
 	if (problem != NULL && !IsGone(reading, row))
 		Report(reading, row, column, &owner, problem);
+}
+
+/* JudgeArray examines every element, each bound to its place; name lists the row and the column. */
+static void
+JudgeArray(const Reading *reading, HeapTuple row, const SealedColumn *column, Place *place,
+		   Datum value, StringInfo name)
+{
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(DatumGetArrayTypeP(value), column->element, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char at[12];
+
+		if (nulls[i])
+			continue;
+		pg_ltoa(i + 1, at);
+		BindingOf(name, at, place->binding);
+		Judge(reading, row, column->number, place, elements[i]);
+	}
+}
+
+/* JudgeColumn examines what one column of the row holds; row_name lists the row. */
+static void
+JudgeColumn(const Reading *reading, HeapTuple row, const SealedColumn *column, Place *place,
+			StringInfo row_name)
+{
+	TupleDesc descriptor = RelationGetDescr(reading->relation);
+	const char *name = RowColumn(reading->shape, reading->relation, column->number);
+	int row_size = row_name->len;
+	bool isnull;
+	Datum value = heap_getattr(row, column->number, descriptor, &isnull);
+
+	if (isnull)
+		return;
+	place->kind = column->kind;
+	if (!OidIsValid(column->element))
+	{
+		BindingOf(row_name, name, place->binding);
+		Judge(reading, row, column->number, place, value);
+		return;
+	}
+	RowNameAdd(row_name, name);
+	JudgeArray(reading, row, column, place, value, row_name);
+	row_name->len = row_size;
 }
 
 /* JudgeRow examines every sealed column of an ordinary row. */
@@ -221,7 +266,7 @@ static void
 JudgeRow(const Reading *reading, HeapTuple row)
 {
 	RowShape *shape = reading->shape;
-	Place place = {.kind = SEALED_TEXT, .is_bound = shape->account != InvalidAttrNumber};
+	Place place = {.is_bound = shape->account != InvalidAttrNumber};
 	StringInfoData row_name;
 
 	initStringInfo(&row_name);
@@ -233,12 +278,7 @@ JudgeRow(const Reading *reading, HeapTuple row)
 		RowName(&row_name, shape, reading->relation, row);
 	}
 	for (int i = 0; i < shape->sealed_count; i++)
-	{
-		AttrNumber column = shape->sealed[i];
-
-		BindingOf(&row_name, RowColumn(shape, reading->relation, column), place.binding);
-		Judge(reading, row, column, &place);
-	}
+		JudgeColumn(reading, row, &shape->sealed[i], &place, &row_name);
 }
 
 /* JudgeArchive examines the bundle of a row of cauce.archived_session. */
@@ -246,13 +286,17 @@ static void
 JudgeArchive(const Reading *reading, HeapTuple row)
 {
 	Oid table = RelationGetRelid(reading->relation);
+	AttrNumber column = get_attnum(table, "bundle");
 	Place place = {.kind = SEALED_BUNDLE, .is_bound = true};
+	bool isnull;
+	Datum bundle = heap_getattr(row, column, RelationGetDescr(reading->relation), &isnull);
 
 	place.owner.has_account =
 		UuidAt(reading, row, get_attnum(table, "account_id"), &place.owner.account);
 	place.owner.has_session = UuidAt(reading, row, get_attnum(table, "id"), &place.owner.session);
 	BundleBinding(&place.owner.account, &place.owner.session, place.binding);
-	Judge(reading, row, get_attnum(table, "bundle"), &place);
+	if (!isnull)
+		Judge(reading, row, column, &place, bundle);
 }
 
 /* ReadTable examines every row that the snapshot shows, one at a time. */

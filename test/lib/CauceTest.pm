@@ -2,7 +2,7 @@
 # SQL under a database role and a signed identity.
 #
 #	use CauceTest;
-#	my $cluster = CauceTest->start;
+#	my $cluster = CauceTest->start;           # or ->standby_of($cluster), ->sibling_of($cluster)
 #	my $token = $cluster->token('north-pro');
 #	my $id = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title) VALUES ('a') RETURNING id});
 #	my $result = $cluster->try_sql(app => undef, 'SELECT …');    # {status, out, err, sqlstate}
@@ -38,14 +38,35 @@ END
 sub start
 {
 	my ($class, %option) = @_;
+	return $class->_make([ 'start' ], %option);
+}
+
+# standby_of makes a hot standby of a running cluster, with its own copy of the keyring. Settings as for start.
+sub standby_of
+{
+	my ($class, $primary, %option) = @_;
+	return $class->_make([ 'standby', $primary->{dir} ], %option);
+}
+
+# sibling_of makes a cluster with a copy of another's keyring and token keys, and nothing in its database.
+sub sibling_of
+{
+	my ($class, $source, %option) = @_;
+	return $class->_make([ 'sibling', $source->{dir} ], %option);
+}
+
+# _make has dev/cluster make one.
+sub _make
+{
+	my ($class, $command, %option) = @_;
 	my $dir = tempdir('cauce-test-XXXXXX', TMPDIR => 1);
 	my ($out, $err) = ('', '');
 	my $self = bless { dir => $dir, pid => $$ }, $class;
 
-	if (!run [ "$ROOT/dev/cluster", 'start', $dir ], '<', \undef, '>', \$out, '2>', \$err)
+	if (!run [ "$ROOT/dev/cluster", @$command, $dir ], '<', \undef, '>', \$out, '2>', \$err)
 	{
 		rmdir $dir;
-		croak "dev/cluster start: $err";
+		croak "dev/cluster @$command: $err";
 	}
 	$started{$dir} = $self;
 	# The values hold no blank: dev/cluster chooses a socket directory without one.
@@ -138,19 +159,27 @@ sub superuser
 	return $self->sql(postgres => undef, $sql, %option);
 }
 
-# poll_until waits until a query of the superuser gives `expected`, and says whether it did.
+# poll_until waits until a query of the superuser gives `expected`, and says whether it did. Options as for try_sql.
 sub poll_until
 {
-	my ($self, $sql, $expected, $seconds) = @_;
+	my ($self, $sql, $expected, $seconds, %option) = @_;
 	my $deadline = time + ($seconds // 30);
 
 	while (time <= $deadline)
 	{
-		my $result = $self->try_sql(postgres => undef, $sql);
+		my $result = $self->try_sql(postgres => undef, $sql, %option);
 		return 1 if !$result->{status} && $result->{out} eq $expected;
 		select undef, undef, undef, 0.1;
 	}
 	return 0;
+}
+
+# catch_up_with waits until this standby has replayed all that the primary has written, and says whether it has.
+sub catch_up_with
+{
+	my ($self, $primary) = @_;
+	my $position = $primary->superuser('SELECT pg_current_wal_flush_lsn()');
+	return $self->poll_until("SELECT pg_last_wal_replay_lsn() >= '$position'", 't');
 }
 
 # as_postgres runs a program as the OS user of the server and gives {status, out, err}.
@@ -178,6 +207,18 @@ sub configure
 	return;
 }
 
+# move_clock moves the server's calendar clock, from its next start on, by so many seconds.
+sub move_clock
+{
+	my ($self, $seconds) = @_;
+	my $library = "$self->{dir}/shifted_clock.so";
+	run [ qw(gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o), $library, "$ROOT/test/clock/shifted_clock.c" ]
+	  or croak 'shifted_clock.c does not compile';
+	chmod 0755, $library;
+	$self->{clock} = [ 'env', "LD_PRELOAD=$library", "CAUCE_TEST_CLOCK_SHIFT=$seconds" ];
+	return;
+}
+
 # pg_ctl controls the server: start, stop, restart, reload, with options as pg_ctl takes them.
 sub pg_ctl
 {
@@ -195,7 +236,7 @@ sub pg_ctl
 		exec "$@" >>"$log" 2>&1
 	};
 	return $self->as_postgres('bash', '-c', $script, 'bash', $log,
-		"$bin/pg_ctl", '-D', $self->pgdata, '-l', $log, '-s', '-w', '-t', '60', @arguments);
+		@{ $self->{clock} // [] }, "$bin/pg_ctl", '-D', $self->pgdata, '-l', $log, '-s', '-w', '-t', '60', @arguments);
 }
 
 sub restart

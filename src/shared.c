@@ -1,0 +1,179 @@
+/*
+ * shared.c
+ *		The module's shared memory.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+
+#include "shared.h"
+
+typedef struct Shared
+{
+	pg_atomic_uint64 keyring_changes;
+	slock_t lock; /* of what follows */
+	Latch *launcher;
+	bool wake;
+	bool answered;
+	KeyringNeeds needs;
+} Shared;
+
+static Shared *shared = NULL;
+static bool wake_at_commit = false;
+static shmem_request_hook_type next_request = NULL;
+static shmem_startup_hook_type next_startup = NULL;
+
+/* RequestMemory reserves it. */
+static void
+RequestMemory(void)
+{
+	if (next_request != NULL)
+		next_request();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(Shared)));
+}
+
+/* PrepareMemory makes it, once for the server, again after a crash. */
+static void
+PrepareMemory(void)
+{
+	bool found;
+
+	if (next_startup != NULL)
+		next_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("cauce", sizeof(Shared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(*shared));
+		pg_atomic_init_u64(&shared->keyring_changes, 0);
+		SpinLockInit(&shared->lock);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* WakeLauncher sets the flag and the latch. */
+static void
+WakeLauncher(void)
+{
+	Latch *launcher;
+
+	SpinLockAcquire(&shared->lock);
+	shared->wake = true;
+	launcher = shared->launcher;
+	SpinLockRelease(&shared->lock);
+	if (launcher != NULL)
+		SetLatch(launcher);
+}
+
+/* EndTransaction wakes the launcher if the transaction wants it. */
+static void
+EndTransaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		WakeLauncher();
+	wake_at_commit = false;
+}
+
+/* SharedInit asks for the memory. */
+void
+SharedInit(void)
+{
+	next_request = shmem_request_hook;
+	shmem_request_hook = RequestMemory;
+	next_startup = shmem_startup_hook;
+	shmem_startup_hook = PrepareMemory;
+	RegisterXactCallback(EndTransaction, NULL);
+}
+
+/* SharedKeyringChanged counts. */
+void
+SharedKeyringChanged(void)
+{
+	pg_atomic_fetch_add_u64(&shared->keyring_changes, 1);
+}
+
+/* SharedKeyringChanges reads the counter. */
+uint64
+SharedKeyringChanges(void)
+{
+	return pg_atomic_read_u64(&shared->keyring_changes);
+}
+
+/* ForgetLauncher: its latch is somebody else's from now on. */
+static void
+ForgetLauncher(int code, Datum arg)
+{
+	SpinLockAcquire(&shared->lock);
+	shared->launcher = NULL;
+	SpinLockRelease(&shared->lock);
+}
+
+/* SharedLauncherIs remembers the launcher's latch. */
+void
+SharedLauncherIs(void)
+{
+	SpinLockAcquire(&shared->lock);
+	shared->launcher = &MyProc->procLatch;
+	SpinLockRelease(&shared->lock);
+	before_shmem_exit(ForgetLauncher, (Datum) 0);
+}
+
+/* SharedWakeAtCommit remembers it. */
+void
+SharedWakeAtCommit(void)
+{
+	wake_at_commit = true;
+}
+
+/* SharedWakeTaken reads and clears the flag. */
+bool
+SharedWakeTaken(void)
+{
+	bool wake;
+
+	SpinLockAcquire(&shared->lock);
+	wake = shared->wake;
+	shared->wake = false;
+	SpinLockRelease(&shared->lock);
+	return wake;
+}
+
+/* SharedAsk forgets the last answer. */
+void
+SharedAsk(void)
+{
+	SpinLockAcquire(&shared->lock);
+	shared->answered = false;
+	SpinLockRelease(&shared->lock);
+}
+
+/* SharedAnswer leaves the answer. */
+void
+SharedAnswer(const KeyringNeeds *needs)
+{
+	SpinLockAcquire(&shared->lock);
+	shared->needs = *needs;
+	shared->answered = true;
+	SpinLockRelease(&shared->lock);
+}
+
+/* SharedAnswered reads it. */
+bool
+SharedAnswered(KeyringNeeds *needs)
+{
+	bool answered;
+
+	SpinLockAcquire(&shared->lock);
+	answered = shared->answered;
+	*needs = shared->needs;
+	SpinLockRelease(&shared->lock);
+	return answered;
+}

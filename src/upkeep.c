@@ -1,0 +1,162 @@
+/*
+ * upkeep.c
+ *		The worker that visits one database.
+ *
+ *		connect ─► no extension? answer "nothing needed", leave
+ *		        ─► standby? answer what is needed, leave
+ *		        ─► retention until nothing is due ─► epoch keys ahead ─► keys out of ended epochs
+ *		        ─► keys under the master key in use ─► rotation of data keys ─► answer, leave
+ *
+ * Each step is a transaction of its own, or several; one that fails is a warning and
+ * tried again on the next visit.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "duty.h"
+#include "retention.h"
+#include "rewrap.h"
+#include "rotation.h"
+#include "shared.h"
+#include "upkeep.h"
+
+static int retention_batch = 100;
+
+/* UpkeepInit defines the setting. */
+void
+UpkeepInit(void)
+{
+	DefineCustomIntVariable("cauce.retention_batch", "Sessions that one transaction processes.",
+							NULL, &retention_batch, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+/* HasExtension tells whether there is anything to do in this database. */
+static bool
+HasExtension(void)
+{
+	bool found;
+
+	StartTransactionCommand();
+	found = OidIsValid(get_extension_oid("cauce", true));
+	CommitTransactionCommand();
+	return found;
+}
+
+/* RunBatch is one transaction of retention; gives the number of sessions it took care of. */
+static int
+RunBatch(void)
+{
+	RetentionResult result = {0};
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, "cauce retention");
+	RetentionRun(retention_batch, &result);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	if (result.archived + result.deleted + result.failed > 0)
+		ereport(LOG, (errmsg("cauce retention: %d archived, %d deleted, %d failed", result.archived,
+							 result.deleted, result.failed)));
+	return result.archived + result.deleted;
+}
+
+/* Extend is the duty to have epoch keys ahead. There is a year to mend what stands in its way. */
+static void
+Extend(void *argument)
+{
+	RewrapExtendKeyring();
+}
+
+/* MoveOverdue is the duty to have no live key under an epoch that has ended. */
+static void
+MoveOverdue(void *argument)
+{
+	RewrapOverdue(((const Visit *) argument)->today);
+}
+
+/* MoveMasters is the duty to have every key under the master key in use. */
+static void
+MoveMasters(void *argument)
+{
+	uint64 moved = RewrapMasters();
+
+	if (moved > 0)
+		ereport(LOG,
+				(errmsg("cauce: " UINT64_FORMAT " data keys wrapped under the master key in use",
+						moved)));
+}
+
+/* Report is the duty to tell what this database needs of the keyring. */
+static void
+Report(void *argument)
+{
+	KeyringNeeds needs;
+
+	RewrapNeeds(((const Visit *) argument)->today, &needs);
+	SharedAnswer(&needs);
+}
+
+/* LookForPublisher is the duty to find out whether another database's worker does all this. */
+static void
+LookForPublisher(void *argument)
+{
+	*(bool *) argument = FollowsPublisher();
+}
+
+/*
+ * LookAfterKeys does what keys need. A subscriber's are its publisher's: new epoch keys under
+ * old names would be other keys, and what is wrapped anew here would be overwritten.
+ */
+static void
+LookAfterKeys(Visit *visit)
+{
+	bool follows = true;
+
+	if (!AttemptDuty(LookForPublisher, &follows, WARNING, "look for subscriptions") || follows)
+		return;
+	pgstat_report_activity(STATE_RUNNING, "cauce keys");
+	(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
+	(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
+	(void) AttemptDuty(MoveMasters, NULL, WARNING, "wrap data keys under the master key in use");
+	RotationRun(retention_batch);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* cauce_retention_main is the worker of one database. */
+void
+cauce_retention_main(Datum argument)
+{
+	static const KeyringNeeds nothing = {PG_INT32_MAX, PG_UINT32_MAX};
+	Visit visit;
+
+	memcpy(&visit, MyBgworkerEntry->bgw_extra, sizeof(visit));
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
+	if (!HasExtension())
+	{
+		SharedAnswer(&nothing);
+		return;
+	}
+	if (!RecoveryInProgress())
+	{
+		while (RunBatch() > 0)
+			CHECK_FOR_INTERRUPTS();
+		LookAfterKeys(&visit);
+	}
+	if (visit.report)
+		(void) AttemptDuty(Report, &visit, LOG, "tell which keys of the keyring are needed");
+}

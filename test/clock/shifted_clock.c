@@ -1,0 +1,67 @@
+/*
+ * shifted_clock.c
+ *		For LD_PRELOAD: a calendar clock that is CAUCE_TEST_CLOCK_SHIFT seconds ahead.
+ *
+ * libfaketime does not serve: it goes by the real time in and after a signal handler
+ * that interrupts select(), and there PostgreSQL 15's postmaster forks its children.
+ * Only the calendar is moved; monotonic clocks, and so time-outs, stay as they are.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Shift reads the offset once: the server moves its environment. */
+static long
+Shift(void)
+{
+	static long shift = 0;
+	static int known = 0;
+
+	if (!known)
+	{
+		const char *seconds = getenv("CAUCE_TEST_CLOCK_SHIFT");
+
+		shift = seconds != NULL ? strtol(seconds, NULL, 10) : 0;
+		known = 1;
+	}
+	return shift;
+}
+
+/* clock_gettime is the C library's, with the calendar moved. */
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int result = (int) syscall(SYS_clock_gettime, clock, now);
+
+	if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+		now->tv_sec += Shift();
+	return result;
+}
+
+/* gettimeofday likewise; what it says of time zones nobody asks for. */
+int
+gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+	struct timespec precise;
+	int result = clock_gettime(CLOCK_REALTIME, &precise);
+
+	(void) zone;
+	now->tv_sec = precise.tv_sec;
+	now->tv_usec = precise.tv_nsec / 1000;
+	return result;
+}
+
+/* time likewise. */
+time_t
+time(time_t *now)
+{
+	struct timespec precise = {0};
+
+	(void) clock_gettime(CLOCK_REALTIME, &precise);
+	if (now != NULL)
+		*now = precise.tv_sec;
+	return precise.tv_sec;
+}

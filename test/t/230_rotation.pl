@@ -1,0 +1,251 @@
+# Keys are rotated under load and lose nothing. A new master key re-wraps data keys and touches no content,
+# in every database of the server. New data keys seal all content anew, in committed steps that go on
+# wherever they were killed, while professionals write; and then the old ones are gone.
+use strict;
+use warnings;
+use CauceSession;
+use CauceTest;
+use MIME::Base64 qw(decode_base64);
+use Test::More;
+
+my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'\ncauce.retention_batch = 7");
+my %token = map { $_ => $cluster->token($_) } qw(north-pro south-pro);
+my $segment = 'INSERT INTO cauce.transcript_segment (session_id, seq, start_ms, end_ms, body)';
+
+sub mine { return $cluster->sql(app => $token{'north-pro'}, @_) }
+
+# masters gives the master keys that data keys lie under.
+sub masters
+{
+	my ($database) = @_;
+	return $cluster->superuser(q{SELECT string_agg(DISTINCT cauce.master_of(wrapped)::text, ',') FROM cauce.data_key}, database => $database // 'cauce');
+}
+
+# content gives a digest of all that an owner reads.
+sub content
+{
+	my ($subject) = @_;
+	my $all = join ' UNION ALL ', map { "SELECT (to_jsonb(t) - 'created_at')::text AS row FROM cauce.$_ t" } qw(session transcript_segment report alert account);
+	return $cluster->sql(app => $token{$subject}, "SELECT count(*), md5(string_agg(row, E'\\n' ORDER BY row COLLATE \"C\")) FROM ($all) x");
+}
+
+# generations counts stored values by the generation of their key.
+sub generations
+{
+	my %seen;
+	my $live = $cluster->superuser(q{SELECT title FROM cauce.session UNION ALL SELECT client FROM cauce.session
+		UNION ALL SELECT body FROM cauce.transcript_segment UNION ALL SELECT body FROM cauce.report UNION ALL SELECT detail FROM cauce.alert
+		UNION ALL SELECT display_name FROM cauce.account UNION ALL SELECT email FROM cauce.account});
+	my $archived = $cluster->superuser(q{SELECT 'cauce1:' || translate(encode(bundle, 'base64'), E'\n', '') FROM cauce.archived_session});
+	for my $form (split /\n/, "$live\n$archived")
+	{
+		$seen{ unpack 'x2 n', decode_base64($form =~ s/^cauce1://r) }++ if $form =~ /^cauce1:/;
+	}
+	return \%seen;
+}
+
+# rotated waits until the last rotation is finished and nothing is left of replaced session keys.
+sub rotated
+{
+	return $cluster->poll_until(q{SELECT bool_and(finished_at IS NOT NULL AND to_destroy = 0) FROM cauce.rotation_status}, 't', 60);
+}
+
+for my $subject (sort keys %token)
+{
+	$cluster->sql(app => $token{$subject}, qq{
+		INSERT INTO cauce.session (title, client) SELECT 'title ' || n, 'client ' || n FROM generate_series(1, 20) n;
+		$segment SELECT s.id, n, n, n, 'segment ' || n FROM cauce.session s, generate_series(0, 9) n;
+		INSERT INTO cauce.report (session_id, body) SELECT id, repeat('a long report ', 100) FROM cauce.session;
+		INSERT INTO cauce.alert (session_id, kind, detail) SELECT id, 'x', 'detail' FROM cauce.session;
+		SELECT id AS archived FROM cauce.session ORDER BY id LIMIT 1 \\gset
+		SELECT cauce.archive_session(:'archived') \\g /dev/null});
+}
+my $held = mine('SELECT max(id::text) FROM cauce.session');
+$cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$held'");
+my %before = map { $_ => content($_) } keys %token;
+my $updated = $cluster->superuser('SELECT md5(string_agg(updated_at::text, $$,$$ ORDER BY id)) FROM cauce.report');
+
+subtest 'a new master key' => sub {
+	$cluster->superuser('CREATE DATABASE second');
+	$cluster->superuser('SET client_min_messages = warning; CREATE EXTENSION cauce CASCADE', database => 'second');
+	$cluster->superuser(q{SELECT cauce.create_account('north-pro', display_name => 'Second')}, database => 'second');
+	is($cluster->try_sql(app => $token{'north-pro'}, 'SELECT cauce.rotate_master_key()')->{sqlstate}, '42501', 'is not an application\'s to make');
+	my $stored = $cluster->superuser('SELECT md5(string_agg(cauce.encrypted_text_out(body)::text, $$,$$ ORDER BY session_id, seq)) FROM cauce.transcript_segment');
+
+	is($cluster->superuser('SELECT cauce.rotate_master_key(prepare => true)'), '2', 'can be made beforehand');
+	is($cluster->superuser('SELECT cauce.rotate_master_key(prepare => true)'), '2', 'once');
+	mine('INSERT INTO cauce.session DEFAULT VALUES');
+	is(masters(), '1', 'and is not in use until it is asked for');
+	my $session = CauceSession->open($cluster, app => $token{'north-pro'});
+	$session->query('SELECT count(title) FROM cauce.session');
+	is($cluster->superuser('SELECT cauce.rotate_master_key()'), '2', 'it is put in use');
+	is(masters(), '2', 'every data key lies under it');
+	ok($cluster->poll_until(q{SELECT string_agg(DISTINCT cauce.master_of(wrapped)::text, ',') FROM cauce.data_key}, '2'), 'and stays');
+	ok(scalar(grep { masters('second') eq '2' || (select(undef, undef, undef, 0.2), 0) } 1 .. 50), 'those of other databases follow');
+	is($session->query('SELECT count(title) FROM cauce.session'), '19', 'a connection that had the old one goes on');
+	$session->close;
+	mine("DELETE FROM cauce.session WHERE title IS NULL");
+	is(content($_), $before{$_}, "$_ reads everything") for sort keys %token;
+	is($cluster->superuser('SELECT md5(string_agg(cauce.encrypted_text_out(body)::text, $$,$$ ORDER BY session_id, seq)) FROM cauce.transcript_segment'), $stored, 'no content was touched');
+
+	is($cluster->superuser('SELECT cauce.rotate_master_key()'), '3', 'once more');
+	is($cluster->superuser(q{SELECT string_agg(number || ' ' || in_use, ', ' ORDER BY number) FROM cauce.keyring_status() WHERE kind = 'master'}),
+		'1 false, 2 false, 3 true', 'old ones are kept: backups lie under them');
+	is($cluster->try_sql(postgres => undef, "SELECT cauce.retire_master_key($_)")->{sqlstate}, '22023', "$_ cannot be retired") for 3, 4, 0, -1;
+	$cluster->superuser('SELECT cauce.retire_master_key(1)');
+	ok($cluster->poll_until(q{SELECT string_agg(number::text, ',' ORDER BY number) FROM cauce.keyring_status() WHERE kind = 'master'}, '2,3'),
+		'a retired one is destroyed once no database needs it');
+	is(content('north-pro'), $before{'north-pro'}, 'everything still opens');
+};
+
+subtest 'a master key that a database needs is not destroyed' => sub {
+	# A key that somebody holds is not moved, and keeps the master key that it lies under.
+	my $holder = CauceSession->open($cluster, postgres => undef);
+	$holder->query('BEGIN; SELECT id FROM cauce.data_key ORDER BY id LIMIT 1 FOR UPDATE');
+	is($cluster->superuser('SELECT cauce.rotate_master_key()'), '4', 'rotation waits for nobody');
+	is(masters(), '3,4', 'what is held stays where it is');
+	$cluster->superuser('SELECT cauce.retire_master_key(3)');
+	sleep 3;
+	is($cluster->superuser(q{SELECT count(*) FROM cauce.keyring_status() WHERE number = 3}), '1', 'and keeps its master key');
+	$holder->query('COMMIT');
+	ok($cluster->poll_until(q{SELECT count(*) FROM cauce.keyring_status() WHERE number = 3}, '0'), 'until it can be moved');
+	is(masters(), '4', 'which it is');
+	$holder->close;
+	is(content('north-pro'), $before{'north-pro'}, 'everything opens');
+};
+
+subtest 'new data keys' => sub {
+	is_deeply([ keys %{ generations() } ], [1], 'at first everything lies under the first generation');
+	is($cluster->try_sql(app => $token{'north-pro'}, 'SELECT cauce.rotate_data_keys()')->{sqlstate}, '42501', 'an application does not rotate');
+	is($cluster->try_sql(postgres => undef, q{SELECT cauce.rotate_data_keys(older_than => '-1 day')}, )->{sqlstate}, '22023', 'nor into the future');
+	like($cluster->superuser('SELECT cauce.rotate_data_keys()'), qr/^\d+$/, 'it is asked for');
+	ok(rotated(), 'and done in the background') or diag $cluster->superuser('SELECT * FROM cauce.rotation_status');
+	is_deeply([ keys %{ generations() } ], [2], 'everything lies under the second generation: live, held, archived, profiles');
+	is($cluster->superuser('SELECT count(*) FROM cauce.data_key WHERE session_id IS NOT NULL AND generation = 1'), '0', 'the old keys of sessions are gone');
+	is(content($_), $before{$_}, "$_ reads everything") for sort keys %token;
+	is($cluster->superuser('SELECT md5(string_agg(updated_at::text, $$,$$ ORDER BY id)) FROM cauce.report'), $updated, 'no report looks as if it had been changed');
+	is($cluster->superuser(q{SELECT count(*) FROM cauce.audit_log}), '0', 'nobody opened anything');
+	$cluster->superuser(q{SELECT cauce.rotate_data_keys(older_than => '1 day')});
+	ok(rotated(), 'a rotation of old keys');
+	is_deeply([ keys %{ generations() } ], [2], 'leaves young ones');
+	my $account = mine('SELECT cauce.account_id()');
+	$cluster->superuser("SELECT cauce.rotate_data_keys('$account')");
+	ok(rotated(), 'a rotation of one account\'s keys');
+	is(join(',', sort keys %{ generations() }), '2,3', 'leaves others\'');
+	is(content($_), $before{$_}, "$_ reads everything") for sort keys %token;
+	my $archive = mine('SELECT id FROM cauce.archived_session');
+	mine("SELECT cauce.restore_session('$archive')");
+	is(mine("SELECT count(body) FROM cauce.transcript_segment WHERE session_id = '$archive'"), '10', 'an archive restores');
+	mine("SELECT cauce.archive_session('$archive')");
+};
+
+subtest 'a reader with an old snapshot' => sub {
+	my $reader = CauceSession->open($cluster, app => $token{'south-pro'});
+	$reader->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM cauce.report');
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't', 60), 'stops no rotation');
+	is($reader->query('SELECT count(*) FROM cauce.transcript_segment WHERE length(body) > 0'), '190', 'and still opens what it sees');
+	is($cluster->superuser('SELECT sum(to_destroy) > 0 FROM cauce.rotation_status'), 't', 'the old keys wait for it');
+	$reader->query('COMMIT');
+	ok(rotated(), 'and go when it has ended');
+	$reader->close;
+};
+
+subtest 'a writer that was under way' => sub {
+	my $writer = CauceSession->open($cluster, app => $token{'south-pro'});
+	my $id = $writer->query(q{SELECT id FROM cauce.session WHERE title LIKE 'title%' ORDER BY id LIMIT 1});
+	$writer->query("BEGIN; $segment VALUES ('$id', 500, 500, 500, 'under way'); SAVEPOINT a; $segment VALUES ('$id', 501, 501, 501, 'given up'); ROLLBACK TO a");
+	my $generation = $cluster->superuser("SELECT max(generation) FROM cauce.data_key WHERE session_id = '$id'");
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until("SELECT max(generation) > $generation FROM cauce.data_key WHERE session_id = '$id'", 't'), 'does not stop new keys');
+	$writer->query("$segment VALUES ('$id', 502, 502, 502, 'and goes on'); COMMIT");
+	ok(rotated(), 'is waited for');
+	is($writer->query("SELECT string_agg(body, ',' ORDER BY seq) FROM cauce.transcript_segment WHERE session_id = '$id' AND seq >= 500"), 'under way,and goes on',
+		'and what it wrote opens');
+	$writer->query("DELETE FROM cauce.transcript_segment WHERE session_id = '$id' AND seq >= 500");
+	$writer->close;
+};
+
+subtest 'copies in a table that cauce does not look after' => sub {
+	$cluster->superuser('CREATE TABLE public.hoard (body cauce.encrypted_text); GRANT SELECT, INSERT ON public.hoard TO app');
+	mine('INSERT INTO public.hoard SELECT body FROM cauce.transcript_segment');
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't', 60), 'do not stop a rotation');
+	is(mine(q{SELECT count(*) FROM public.hoard WHERE body LIKE 'segment%'}), '190', 'but keep the keys that they lie under');
+	$cluster->superuser('DROP TABLE public.hoard');
+	ok(rotated(), 'as long as they are there');
+};
+
+subtest 'under load, and killed at any time' => sub {
+	my $start = $cluster->superuser('SELECT max(generation) FROM cauce.data_key');
+	my @writer;
+	for my $n (1 .. 2)
+	{
+		my $pid = fork // die "fork: $!";
+		if ($pid == 0)
+		{
+			my ($count, $stop) = (0, time + 12);
+			while (time < $stop)
+			{
+				# A transaction in which the server was killed has not happened; its text tells.
+				my $text = "writer $n text " . ($count + 1);
+				my $result = $cluster->try_sql(app => $token{'south-pro'}, "BEGIN;
+					INSERT INTO cauce.session (title) VALUES ('$text') RETURNING id AS id \\gset
+					$segment SELECT :'id', s, 0, 0, '$text' FROM generate_series(1, 5) s;
+					UPDATE cauce.report SET body = '$text' WHERE id = (SELECT id FROM cauce.report ORDER BY id OFFSET $n LIMIT 1);
+					COMMIT; SELECT 'committed'");
+				$count++ if $result->{out} =~ /committed/;
+				select undef, undef, undef, 0.02;
+			}
+			open my $out, '>', $cluster->dir . "/writer$n" or die;
+			print {$out} $count;
+			close $out;
+			require POSIX;
+			POSIX::_exit(0);
+		}
+		push @writer, $pid;
+	}
+	for (1 .. 6)
+	{
+		$cluster->superuser('SELECT cauce.rotate_data_keys()');
+		select undef, undef, undef, 0.7 + rand 0.9;
+		$cluster->as_postgres('pkill', '-9', '-f', 'cauce retention worker', '-P', $cluster->superuser(q{SELECT pg_read_file('postmaster.pid', 0, 100)}) =~ /^(\d+)/);
+		$cluster->poll_until('SELECT 1', '1', 30) or die 'the server does not come back';
+	}
+	waitpid $_, 0 for @writer;
+	my $count = 0;
+	for my $n (1 .. 2)
+	{
+		open my $in, '<', $cluster->dir . "/writer$n" or die "writer $n: $!";
+		$count += <$in>;
+	}
+	cmp_ok($count, '>', 5, "writers committed $count transactions");
+	ok(rotated(), 'the rotations come to their end') or diag $cluster->superuser('SELECT * FROM cauce.rotation_status');
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok(rotated(), 'and one more');
+	cmp_ok($cluster->sql(app => $token{'south-pro'}, q{SELECT count(*) FROM cauce.session WHERE title LIKE 'writer%'}), '>=', $count, 'every session that was committed is there');
+	is($cluster->sql(app => $token{'south-pro'}, q{SELECT count(*) FROM cauce.session s WHERE title LIKE 'writer%' AND 5 <> (SELECT count(*)
+		FROM cauce.transcript_segment t WHERE t.session_id = s.id AND t.body = s.title)}), '0', 'whole, and opens');
+	my $generation = $cluster->superuser('SELECT max(generation) FROM cauce.data_key');
+	cmp_ok($generation, '>', $start + 3, 'rotations took place meanwhile');
+	is($cluster->superuser(q{SELECT count(*) FROM cauce.data_key k WHERE session_id IS NOT NULL
+		AND EXISTS (SELECT FROM cauce.data_key n WHERE n.id = k.id AND n.generation > k.generation)}), '0', 'no old key of a session is left');
+	is(content('north-pro'), $before{'north-pro'}, 'nobody else\'s content changed');
+};
+
+subtest 'erasure while a rotation is under way' => sub {
+	my $session = CauceSession->open($cluster, app => $token{'south-pro'});
+	my @id = split /\n/, $session->query(q{SELECT id FROM cauce.session WHERE title LIKE 'title%' LIMIT 10});
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	$session->query("DELETE FROM cauce.session WHERE id = '$_'") for @id;
+	ok(rotated(), 'the rotation ends');
+	is($cluster->superuser("SELECT count(*) FROM cauce.data_key WHERE session_id IN ('" . join("','", @id) . "')"), '0', 'no generation of an erased key is left');
+	is($session->query(q{SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate}), 't', 'the certificates hold');
+	is($session->query(q{SELECT count(*) FROM cauce.erasure_certificate c, LATERAL jsonb_array_elements(cauce.open_certificate(jws)->'keys') WHERE subject = 'session'}),
+		'10', 'each names its key once');
+	$session->close;
+};
+
+unlike($cluster->log =~ s/duration: .*//gr, qr/seal anew what lies under|cannot be wrapped anew/, 'nothing could not be sealed anew');
+
+done_testing;
