@@ -5,7 +5,7 @@ use warnings;
 use CauceTest;
 use Test::More;
 
-my $cluster = CauceTest->start;
+my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'");
 my %token = map { $_ => $cluster->token($_) } qw(north-pro south-pro);
 my $canary = 'qzlasting';
 my %session = map { $_ => $cluster->sql(app => $token{$_}, q{INSERT INTO cauce.session (title) VALUES ('x') RETURNING id}) } qw(north-pro south-pro);
@@ -19,7 +19,7 @@ $cluster->superuser(qq{
 	INSERT INTO public.half SELECT n, '$session{'north-pro'}', '$canary ' || n FROM generate_series(1, 20) n;
 	GRANT ALL ON public.note, public.log, public.half TO app;
 	SELECT cauce.protect('public.note', 'session_id', '{words}'), cauce.protect('public.log', 'session_id', '{words}');
-	SELECT cauce.adopt_begin('public.half', 'session_id', '{words}')});
+	SELECT cauce.adopt_begin('public.half', 'session_id', '{words}'), cauce.adopt_batch('public.half', 1000)});
 
 subtest 'dumped and restored' => sub {
 	my $file = $cluster->pgdata . '/../run/dump.sql';
@@ -45,8 +45,7 @@ subtest 'dumped and restored' => sub {
 	$cluster->superuser(qq{INSERT INTO public.half (n, session_id, words) VALUES (1, '$session{'south-pro'}', '$canary')}, database => 'copy');
 	is($cluster->try_sql(postgres => undef, q{CALL cauce.protect_gradually('public.half', 'session_id', '{words}')}, database => 'copy')->{status}, 0, 'an adoption goes on there');
 	is($cluster->sql(app => $token{'south-pro'}, 'SELECT words FROM public.half', database => 'copy'), $canary, 'to its end');
-	$cluster->superuser('SELECT cauce.unprotect(\'public.half\'); DROP TABLE public.half');
-};
+	};
 
 subtest 'other columns' => sub {
 	$cluster->superuser('ALTER TABLE public.note ADD mood text, ADD n int DEFAULT 3');
@@ -90,6 +89,18 @@ subtest 'new names' => sub {
 	is($cluster->sql(app => $token{'north-pro'}, q{SELECT counts->'public.note' FROM cauce.erasure_certificate ORDER BY erased_at DESC LIMIT 1}), '1', 'erasure counts it as before');
 };
 
+subtest 'new keys' => sub {
+	my $read = q{SELECT count(said::text), md5(string_agg(said, ',' ORDER BY id)) FROM public.note};
+	my $before = $cluster->sql(app => $token{'north-pro'}, $read);
+	$cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$session{'north-pro'}'; SELECT cauce.rotate_data_keys()");
+	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't'), 'a rotation ends, with a session under legal hold');
+	is($cluster->superuser("SELECT count(*), max(generation) FROM cauce.data_key WHERE session_id = '$session{'north-pro'}'"), '1|2', 'the old key is destroyed');
+	is($cluster->sql(app => $token{'north-pro'}, $read), $before, 'and all opens under the new one');
+	is($cluster->superuser("SELECT * FROM cauce.verify('public.$_')"), '', "in its place: $_") for qw(note log half);
+	is($cluster->sql(postgres => $token{'north-pro'}, q{SELECT count(*) FROM public.half WHERE words = "words$cauce"}), '20', 'also what is being adopted');
+	$cluster->superuser("UPDATE cauce.session SET legal_hold = false");
+};
+
 subtest 'partitions' => sub {
 	$cluster->superuser(q{CREATE TABLE public.log_2 PARTITION OF public.log FOR VALUES FROM (100) TO (200);
 		CREATE TABLE public.log_3 (words cauce.encrypted_text, n int NOT NULL, account_id uuid NOT NULL, session_id uuid NOT NULL, PRIMARY KEY (n));
@@ -107,7 +118,7 @@ subtest 'partitions' => sub {
 };
 
 subtest 'a table that is dropped' => sub {
-	$cluster->superuser('DROP TABLE public.log, public.note');
+	$cluster->superuser('DROP TABLE public.log, public.note, public.half');
 	is($cluster->superuser('SELECT count(*) FROM cauce.protected_table'), '0', 'is forgotten');
 	is($cluster->try_sql(app => $token{'south-pro'}, 'DELETE FROM cauce.session')->{sqlstate}, '', 'and in nobody\'s way');
 };
