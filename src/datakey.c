@@ -292,7 +292,7 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 
 	if (key != NULL)
 		return key;
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	values[0] = UUIDPGetDatum(id);
 	values[1] = UUIDPGetDatum(account);
 	values[2] = Int32GetDatum(generation);
@@ -354,7 +354,7 @@ DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 	if (key != NULL)
 		return key;
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	key = FindKey(&plan,
 				  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id = $2 ORDER BY generation DESC LIMIT 1",
