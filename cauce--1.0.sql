@@ -492,6 +492,9 @@ COMMENT ON FUNCTION cauce.certify_rows() IS 'trigger: signs a certificate for de
 CREATE FUNCTION cauce.data_key_destroyed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_data_key_destroyed' LANGUAGE C;
 COMMENT ON FUNCTION cauce.data_key_destroyed() IS 'trigger: makes every backend and standby forget its cached keys';
+CREATE FUNCTION cauce.account_changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_account_changed' LANGUAGE C;
+COMMENT ON FUNCTION cauce.account_changed() IS 'trigger: makes every backend and standby look accounts up anew';
 CREATE FUNCTION cauce.append_only() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_append_only' LANGUAGE C;
 COMMENT ON FUNCTION cauce.append_only() IS 'trigger: raises 42501 on UPDATE, DELETE and TRUNCATE';
@@ -570,6 +573,21 @@ ALTER TABLE cauce.data_key
 	ENABLE ALWAYS TRIGGER cauce_destroyed,
 	ENABLE ALWAYS TRIGGER cauce_truncated,
 	ENABLE ALWAYS TRIGGER cauce_moved;
+
+-- Who a subject is, is remembered by every backend. A logical replication worker fires row triggers only.
+CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.account
+	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id)
+		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id))
+	EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.account
+	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.organization
+	FOR EACH ROW WHEN ((OLD.id, OLD.plan, OLD.admin_access) IS DISTINCT FROM (NEW.id, NEW.plan, NEW.admin_access))
+	EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.organization
+	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
+ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();
