@@ -100,7 +100,7 @@ Inflate(const char *packed, Size packed_size, Size *size)
 	room = pg_ntoh32(length);
 	if (room > MaxAllocSize - 1)
 		DamagedValue("Its compressed content is too long.");
-	bytes = palloc(room + 1);
+	bytes = palloc(room + 1 + SEALED_SPARE_BYTES);
 	if (uncompress((Bytef *) bytes, &room, (const Bytef *) packed + sizeof(length),
 				   packed_size - sizeof(length)) != Z_OK ||
 		room != pg_ntoh32(length))
@@ -320,7 +320,7 @@ OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed,
 {
 	const uint8 *content = (const uint8 *) VARDATA_ANY(sealed) + sizeof(*header);
 	Size content_size = VARSIZE_ANY_EXHDR(sealed) - SEALED_MIN_BYTES;
-	char *plain = palloc(content_size + 1);
+	char *plain = palloc(content_size + 1 + SEALED_SPARE_BYTES);
 
 	if (!CipherOpen(secret, header, offsetof(SealedHeader, nonce), header->nonce, content,
 					content_size, content + content_size, plain))

@@ -72,9 +72,12 @@ typedef enum OpenResult
 	OPEN_DESTROYED
 } OpenResult;
 
+/* So many bytes are free behind what SealedOpen gives, that it can become a varlena where it is. */
+#define SEALED_SPARE_BYTES VARHDRSZ
+
 /*
  * SealedOpen opens a value for whoever is asking: OPEN_OK gives palloc'd bytes,
- * with a zero byte behind them. A damaged value raises XX001.
+ * with a zero byte and SEALED_SPARE_BYTES behind them. A damaged value raises XX001.
  */
 extern OpenResult SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
 
