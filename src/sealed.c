@@ -4,21 +4,16 @@
  */
 #include "postgres.h"
 
-#include <zlib.h>
-
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #include "authority.h"
+#include "compress.h"
 #include "datakey.h"
 #include "identity.h"
 #include "sealed.h"
 #include "secret.h"
-
-/* Values from this size on are compressed when that saves an eighth or more. */
-#define COMPRESS_FROM_BYTES 256
-#define COMPRESS_LEVEL 6
 
 /* After so many values a process takes a new salt: the bound on random nonces, SP 800-38D, 8.3. */
 #define VALUES_PER_SALT ((uint64) 1 << 31)
@@ -63,50 +58,15 @@ TooLong(Size size, Size sealed_size)
 			 errhint("Store it in parts.")));
 }
 
-/* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
-static char *
-Deflate(const char *bytes, Size size, Size *packed_size)
-{
-	uint32 length = pg_hton32((uint32) size);
-	uLongf room;
-	char *packed;
-
-	if (size < COMPRESS_FROM_BYTES)
-		return NULL;
-	room = size - size / 8;
-	packed = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(length) + room);
-	if (compress2((Bytef *) packed + sizeof(length), &room, (const Bytef *) bytes, size,
-				  COMPRESS_LEVEL) != Z_OK)
-	{
-		pfree(packed);
-		return NULL;
-	}
-	memcpy(packed, &length, sizeof(length));
-	*packed_size = sizeof(length) + room;
-	return packed;
-}
-
-/* Inflate undoes Deflate. */
+/* Inflate is Expand for a value that has passed its authentication. */
 static char *
 Inflate(const char *packed, Size packed_size, Size *size)
 {
-	uint32 length;
-	uLongf room;
-	char *bytes;
+	const char *problem;
+	char *bytes = Expand(packed, packed_size, SEALED_SPARE_BYTES, size, &problem);
 
-	if (packed_size < sizeof(length))
-		DamagedValue("Its compressed content is too short.");
-	memcpy(&length, packed, sizeof(length));
-	room = pg_ntoh32(length);
-	if (room > MaxAllocSize - 1)
-		DamagedValue("Its compressed content is too long.");
-	bytes = palloc(room + 1 + SEALED_SPARE_BYTES);
-	if (uncompress((Bytef *) bytes, &room, (const Bytef *) packed + sizeof(length),
-				   packed_size - sizeof(length)) != Z_OK ||
-		room != pg_ntoh32(length))
-		DamagedValue("Its compressed content does not expand.");
-	bytes[room] = '\0';
-	*size = room;
+	if (bytes == NULL)
+		DamagedValue(problem);
 	return bytes;
 }
 
@@ -117,7 +77,7 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 {
 	SealedHeader header;
 	Size packed_size = 0;
-	char *packed = Deflate(bytes, size, &packed_size);
+	char *packed = Compress(bytes, size, &packed_size);
 	const char *content = packed != NULL ? packed : bytes;
 	Size content_size = packed != NULL ? packed_size : size;
 	Size total = VARHDRSZ + SEALED_MIN_BYTES + content_size;

@@ -43,7 +43,10 @@ const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16
 let plain = opened(decipher, ciphertext);
 if (flags & 0x10) {
 	const size = plain.readUInt32BE(0);
-	plain = inflateSync(plain.subarray(4));
+	// The dictionary is the strings of src/dictionary.h, one behind the other.
+	const source = readFileSync(new URL('../src/dictionary.h', import.meta.url), 'utf8');
+	const dictionary = Buffer.from([...source.matchAll(/^\t"(.*)"/gm)].map((line) => line[1]).join(''));
+	plain = inflateSync(plain.subarray(4), { dictionary });
 	plain.length === size || fail('value: length');
 }
 if (place.length) {
