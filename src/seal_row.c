@@ -74,6 +74,7 @@ Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *acc
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	const DataKey *key;
 	Sealed *fresh;
+	uint8 form;
 	char *bytes = NULL;
 	Size size = 0;
 
@@ -83,14 +84,14 @@ Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *acc
 	key = KeyFor(shape, account, session);
 	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
 		return value;
-	if (SealedOpenToReseal(sealed, kind, account, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, kind, account, &form, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
-	fresh = shape->session != 0 ? SealForSession(kind, bytes, size, account, session, binding)
-								: SealForAccount(kind, bytes, size, account, binding);
+	fresh = shape->session != 0 ? SealForSession(form, bytes, size, account, session, binding)
+								: SealForAccount(form, bytes, size, account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);

@@ -70,14 +70,14 @@ Inflate(const char *packed, Size packed_size, Size *size)
 	return bytes;
 }
 
-/* SealUnder seals bytes under a key; flags and binding go into the header. */
+/* SealUnder seals bytes under a key; flags and binding go into the header. Compressed bytes, as flags say, stay so. */
 static Sealed *
 SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 flags,
 		  const uint8 *binding, const char *bytes, Size size)
 {
 	SealedHeader header;
 	Size packed_size = 0;
-	char *packed = Compress(bytes, size, &packed_size);
+	char *packed = flags & SEALED_COMPRESSED ? NULL : Compress(bytes, size, &packed_size);
 	const char *content = packed != NULL ? packed : bytes;
 	Size content_size = packed != NULL ? packed_size : size;
 	Size total = VARHDRSZ + SEALED_MIN_BYTES + content_size;
@@ -167,7 +167,7 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 
 /* SealForSession seals for one place in one session's row. */
 Sealed *
-SealForSession(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+SealForSession(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
 			   const pg_uuid_t *session, const uint8 *binding)
 {
 	const DataKey *key = DataKeyForSession(account, session);
@@ -177,12 +177,12 @@ SealForSession(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the session has no key"),
 				 errdetail("Session %s does not exist, or it was erased.", UuidText(session)),
 				 errhint("Insert the session first.")));
-	return SealUnder(key->secret, &key->id, key->generation, (uint8) kind, binding, bytes, size);
+	return SealUnder(key->secret, &key->id, key->generation, form, binding, bytes, size);
 }
 
 /* SealForAccount seals for one place in an account's row. */
 Sealed *
-SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+SealForAccount(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
 			   const uint8 *binding)
 {
 	const DataKey *key = DataKeyForAccount(account);
@@ -191,8 +191,8 @@ SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the account has no key"),
 				 errdetail("Account %s does not exist, or it was erased.", UuidText(account))));
-	return SealUnder(Derived(key, NULL, 0, RowLabel), &key->id, key->generation, (uint8) kind,
-					 binding, bytes, size);
+	return SealUnder(Derived(key, NULL, 0, RowLabel), &key->id, key->generation, form, binding,
+					 bytes, size);
 }
 
 /* ReadAnyHeader copies the header of a value of any kind out, after checking the form. */
@@ -273,7 +273,7 @@ SealedIsBoundTo(const Sealed *sealed, const uint8 *binding)
 		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
 }
 
-/* OpenUnder opens with a key that has been found and allowed. */
+/* OpenUnder opens with a key that has been found and allowed; compressed bytes stay so. */
 static void
 OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed, char **bytes,
 		  Size *size)
@@ -288,12 +288,27 @@ OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed,
 	plain[content_size] = '\0';
 	*bytes = plain;
 	*size = content_size;
-	if (header->flags & SEALED_COMPRESSED)
-	{
-		*bytes = Inflate(plain, content_size, size);
-		SecretWipe(plain, content_size);
-		pfree(plain);
-	}
+}
+
+/* Unpack expands what has been opened, where form calls it compressed. */
+static void
+Unpack(uint8 form, char **bytes, Size *size)
+{
+	char *packed = *bytes;
+	Size packed_size = *size;
+
+	if (!(form & SEALED_COMPRESSED))
+		return;
+	*bytes = Inflate(packed, packed_size, size);
+	SecretWipe(packed, packed_size);
+	pfree(packed);
+}
+
+/* FormOf is what a value is sealed again with, wherever it goes: its kind, and whether it is compressed. */
+static uint8
+FormOf(const SealedHeader *header)
+{
+	return header->flags & (SEALED_KIND_MASK | SEALED_COMPRESSED);
 }
 
 /* SealedHere tells whether this very process sealed the value at input, under its present salt. */
@@ -364,8 +379,8 @@ Allowed(const DataKey *key, const SealedHeader *header, const pg_uuid_t *reseal_
 
 /* OpenFor finds the key, asks for authority and opens. */
 static OpenResult
-OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char **bytes,
-		Size *size)
+OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, uint8 *form,
+		char **bytes, Size *size)
 {
 	SealedHeader header = ReadHeader(sealed, kind);
 	const Identity *who;
@@ -374,6 +389,7 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 	pg_uuid_t id;
 	OpenResult result;
 
+	*form = FormOf(&header);
 	memcpy(id.data, header.key, UUID_LEN);
 	if (reseal_for == NULL && !AuthorityAnyone())
 		return OPEN_NO_IDENTITY;
@@ -406,15 +422,20 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 OpenResult
 SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 {
-	return OpenFor(sealed, kind, NULL, bytes, size);
+	uint8 form;
+	OpenResult result = OpenFor(sealed, kind, NULL, &form, bytes, size);
+
+	if (result == OPEN_OK)
+		Unpack(form, bytes, size);
+	return result;
 }
 
 /* SealedOpenToReseal opens on the way into a row. */
 OpenResult
-SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *account, char **bytes,
-				   Size *size)
+SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *account, uint8 *form,
+				   char **bytes, Size *size)
 {
-	return OpenFor(sealed, kind, account, bytes, size);
+	return OpenFor(sealed, kind, account, form, bytes, size);
 }
 
 /*
@@ -430,7 +451,7 @@ SealedRenew(Sealed *sealed)
 	pg_uuid_t id;
 	char *bytes;
 	Size size;
-	SealedKind kind = header.flags & SEALED_KIND_MASK;
+	uint8 form = FormOf(&header);
 	Sealed *fresh;
 
 	if (header.flags & SEALED_AT_INPUT)
@@ -450,8 +471,8 @@ SealedRenew(Sealed *sealed)
 		DamagedValue("Its key is not there.");
 	OpenWith(key, &header, sealed, &bytes, &size);
 	fresh = owner.has_session
-				? SealForSession(kind, bytes, size, &owner.account, &owner.session, header.binding)
-				: SealForAccount(kind, bytes, size, &owner.account, header.binding);
+				? SealForSession(form, bytes, size, &owner.account, &owner.session, header.binding)
+				: SealForAccount(form, bytes, size, &owner.account, header.binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return fresh;
@@ -474,6 +495,7 @@ SealedExamine(const Sealed *sealed, SealedKind kind, DataKey *key)
 	*key = *found;
 	key->secret = NULL;
 	OpenWith(found, &header, sealed, &bytes, &size);
+	Unpack(FormOf(&header), &bytes, &size);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return true;
