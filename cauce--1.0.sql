@@ -525,24 +525,8 @@ CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.report
 CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.transcript_segment
 	REFERENCING OLD TABLE AS erased
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.certify_rows('transcript', 'segments');
-CREATE FUNCTION cauce.hold_rows() RETURNS trigger LANGUAGE plpgsql
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	held boolean;
-BEGIN
-	-- FOR SHARE: a hold that is being set is waited for, and one that an old snapshot cannot see is an error.
-	FOR held IN SELECT s.legal_hold FROM cauce.session s
-				WHERE (s.account_id, s.id) IN (SELECT b.account_id, b.session_id FROM before b) FOR SHARE LOOP
-		IF held THEN
-			RAISE EXCEPTION 'the session is under legal hold'
-				USING ERRCODE = '55006', DETAIL = 'Nothing of it can be erased or rewritten.',
-					HINT = 'Ask for the hold to be released.';
-		END IF;
-	END LOOP;
-	RETURN NULL;
-END
-$$;
+CREATE FUNCTION cauce.hold_rows() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_hold_rows' LANGUAGE C;
 COMMENT ON FUNCTION cauce.hold_rows() IS 'trigger: raises 55006 when content of a session under legal hold is deleted or rewritten';
 CREATE TRIGGER cauce_hold_delete AFTER DELETE ON cauce.transcript_segment
 	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
