@@ -309,15 +309,6 @@ RefuseHeld(void)
 					errhint("Ask for the hold to be released.")));
 }
 
-/* RefuseHeld raises. */
-void
-RefuseHeld(void)
-{
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the session is under legal hold"),
-					errdetail("It can be neither erased, archived nor rewritten."),
-					errhint("Ask for the hold to be released.")));
-}
-
 /* cauce.hold_session(), BEFORE DELETE OR UPDATE FOR EACH ROW: a legal hold forbids it. */
 Datum
 cauce_hold_session(PG_FUNCTION_ARGS)

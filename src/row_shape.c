@@ -34,11 +34,22 @@ ColumnNamed(Relation relation, const char *name)
 	return column;
 }
 
+/* PrimaryKeyOf is the index of the primary key; a deferrable one does not identify a row at all times. */
+static Oid
+PrimaryKeyOf(Relation relation)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(relation, false);
+#else
+	return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
 /* FindPrimaryKey fills in the columns that identify a row, in the order of the primary key. */
 static void
 FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 {
-	Oid index = RelationGetPrimaryKeyIndex(relation);
+	Oid index = PrimaryKeyOf(relation);
 	HeapTuple tuple;
 	Form_pg_index form;
 

@@ -10,6 +10,9 @@
 
 #include "utils/memutils.h"
 #include "utils/uuid.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #include "cipher.h"
 #include "datakey.h"

@@ -142,7 +142,8 @@ FromSealedForm(SealedKind kind, const char *text, Size size)
 	Sealed *sealed = palloc(VARHDRSZ + room);
 	int got;
 
-	got = pg_b64_decode(text + PREFIX_BYTES, (int) (size - PREFIX_BYTES), VARDATA(sealed),
+	/* By major, bytes are of char or of uint8. */
+	got = pg_b64_decode(text + PREFIX_BYTES, (int) (size - PREFIX_BYTES), (void *) VARDATA(sealed),
 						(int) room);
 	if (got < 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a sealed value is damaged"),
@@ -223,7 +224,7 @@ ToSealedForm(const Sealed *sealed, Size *size)
 				 errhint("Read it as its owner.")));
 	text = palloc(PREFIX_BYTES + room + 1);
 	memcpy(text, SealedPrefix, PREFIX_BYTES);
-	wrote = pg_b64_encode(VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES, (int) room);
+	wrote = pg_b64_encode((const void *) VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES, (int) room);
 	if (wrote < 0)
 		elog(ERROR, "could not encode a sealed value");
 	*size = PREFIX_BYTES + wrote;
