@@ -224,7 +224,8 @@ ToSealedForm(const Sealed *sealed, Size *size)
 				 errhint("Read it as its owner.")));
 	text = palloc(PREFIX_BYTES + room + 1);
 	memcpy(text, SealedPrefix, PREFIX_BYTES);
-	wrote = pg_b64_encode((const void *) VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES, (int) room);
+	wrote = pg_b64_encode((const void *) VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES,
+						  (int) room);
 	if (wrote < 0)
 		elog(ERROR, "could not encode a sealed value");
 	*size = PREFIX_BYTES + wrote;
