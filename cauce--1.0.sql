@@ -475,8 +475,7 @@ DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
-		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_run', 'retention_run_id_seq',
-		'retention_failure', 'alert_rule'] LOOP
+		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -908,20 +907,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION cauce.is_sealed_type(oid) IS 'whether a type is a sealed one, a domain over one or an array of one';
 
-CREATE FUNCTION cauce.has_unbound_columns() RETURNS boolean
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT EXISTS (
-		SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-		WHERE c.relkind IN ('r', 'm', 'p') AND a.attnum > 0 AND NOT a.attisdropped
-			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
-			AND NOT EXISTS (SELECT 1 FROM pg_trigger t
-				WHERE t.tgrelid = c.oid AND t.tgfoid = 'cauce.seal_row'::regproc));
-END;
-COMMENT ON FUNCTION cauce.has_unbound_columns() IS
-	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
-
-CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT read text, OUT write text)
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT look text, OUT read text, OUT write text)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -945,6 +931,7 @@ AS $$
 			WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::regclass
 			LIMIT 1) f ON true
 		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+			AND c.relpersistence <> 't'
 			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
 		GROUP BY t.oid, c.oid, n.nspname, f.account_column, f.session_column
 		UNION ALL
@@ -952,14 +939,15 @@ AS $$
 		FROM pg_class c
 		WHERE of_sessions AND c.oid = 'cauce.archived_session'::regclass)
 	SELECT relowner,
-		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE', array_to_string(columns, ', '), name, condition),
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s', array_to_string(columns, ', '), name, condition),
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE SKIP LOCKED', array_to_string(columns, ', '), name, condition),
 		format('UPDATE %s SET %s WHERE tableoid = $1 AND ctid = $2', name,
 			(SELECT string_agg(format('%s = $%s', c, i + 2), ', ') FROM unnest(columns) WITH ORDINALITY AS u (c, i)))
 	FROM sealed
 	ORDER BY name
 $$;
 COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
-	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that read and write what lies under the key of account $1 and session $2; cauce''s own';
+	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that look at, hold and write what lies under the key of account $1 and session $2; cauce''s own';
 
 CREATE FUNCTION cauce.wake_launcher() RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
@@ -972,8 +960,13 @@ DECLARE
 	before CONSTANT timestamptz := clock_timestamp() - older_than;
 	rotation bigint;
 BEGIN
-	IF older_than < interval '0' THEN
-		RAISE EXCEPTION 'older_than must not be negative' USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	IF older_than IS NULL OR older_than < interval '0' THEN
+		RAISE EXCEPTION 'older_than must not be negative or NULL'
+			USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	END IF;
+	IF NOT EXISTS (SELECT 1 FROM cauce.data_key k WHERE k.account_id = rotate_data_keys.account_id) AND rotate_data_keys.account_id IS NOT NULL THEN
+		RAISE EXCEPTION 'no such account has keys'
+			USING ERRCODE = '22023', DETAIL = format('It is %s.', rotate_data_keys.account_id), HINT = 'NULL stands for all.';
 	END IF;
 	INSERT INTO cauce.key_rotation (account_id, made_before, keys)
 	SELECT rotate_data_keys.account_id, before, count(*)
@@ -1756,7 +1749,6 @@ CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
 	SELECT r.id, r.requested_at, r.requested_by, r.account_id, r.keys,
 		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NULL) AS to_renew,
 		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NOT NULL AND k.resealed_at IS NULL) AS to_reseal,
-		pg_catalog.count(k.id) FILTER (WHERE k.resealed_at IS NOT NULL AND k.session_id IS NOT NULL) AS to_destroy,
 		r.finished_at
 	FROM cauce.key_rotation r
 	LEFT JOIN cauce.data_key k ON k.created_at < r.made_before AND (r.account_id IS NULL OR k.account_id = r.account_id)
@@ -1767,7 +1759,7 @@ CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
 	GROUP BY r.id
 	ORDER BY r.id;
 COMMENT ON VIEW cauce.rotation_status IS
-	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew, keys that wait to be destroyed';
+	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew';
 
 CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 	SELECT at, actor, role, action, session_id, reason
@@ -1955,6 +1947,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns(),
+	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
