@@ -194,7 +194,7 @@ ALTER TABLE note ADD empty boolean GENERATED ALWAYS AS (body IS NULL) STORED;
 ALTER TABLE note DROP empty;
 DROP STATISTICS note_statistics;
 -- A function that hides the column from the catalog opens nothing for what ANALYZE and REFRESH would store.
-CREATE FUNCTION words(id int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT body::text FROM note WHERE note.id = $1';
+CREATE FUNCTION words(id int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT body::text FROM public.note WHERE note.id = $1';
 CREATE STATISTICS note_statistics ON (words(id)) FROM note;
 ANALYZE note;
 SELECT count(*) FROM pg_stats_ext_exprs WHERE tablename = 'note' AND most_common_vals IS NOT NULL;

@@ -34,11 +34,22 @@ ColumnNamed(Relation relation, const char *name)
 	return column;
 }
 
+/* PrimaryKeyOf is the index of the primary key; a deferrable one does not identify a row at all times. */
+static Oid
+PrimaryKeyOf(Relation relation)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(relation, false);
+#else
+	return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
 /* FindPrimaryKey fills in the columns that identify a row, in the order of the primary key. */
 static void
 FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 {
-	Oid index = RelationGetPrimaryKeyIndex(relation);
+	Oid index = PrimaryKeyOf(relation);
 	HeapTuple tuple;
 	Form_pg_index form;
 
@@ -229,6 +240,30 @@ RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 	return name;
 }
 
+/* AddField adds one value of the primary key as text; the usual types without a call of their output function. */
+static void
+AddField(StringInfo name, FmgrInfo *out, Datum value)
+{
+	char text[MAXINT8LEN + 1];
+
+	switch (out->fn_oid)
+	{
+		case F_UUID_OUT:
+			RowNameAddUuid(name, DatumGetUUIDP(value));
+			break;
+		case F_INT4OUT:
+			pg_ltoa(DatumGetInt32(value), text);
+			RowNameAdd(name, text);
+			break;
+		case F_INT8OUT:
+			pg_lltoa(DatumGetInt64(value), text);
+			RowNameAdd(name, text);
+			break;
+		default:
+			RowNameAdd(name, OutputFunctionCall(out, value));
+	}
+}
+
 /* NamePrimaryKey lists the values that identify the row. */
 static void
 NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
@@ -240,10 +275,8 @@ NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple ro
 
 		if (isnull)
 			RowNameAdd(name, "");
-		else if (shape->primary_out[i].fn_oid == F_UUID_OUT)
-			RowNameAddUuid(name, DatumGetUUIDP(value));
 		else
-			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
+			AddField(name, &shape->primary_out[i], value);
 	}
 }
 

@@ -80,6 +80,27 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 	return key;
 }
 
+/*
+ * LiesThere tells whether a value is bound to its place already. Its header tells, so
+ * of a long value only the first bytes are fetched: most UPDATEs leave it alone.
+ */
+static bool
+LiesThere(const Place *place, SealedKind kind, Datum value, const uint8 *binding)
+{
+	Sealed *head;
+	const DataKey *key;
+
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		head = (Sealed *) PG_DETOAST_DATUM_SLICE(value, 0, SEALED_MIN_BYTES);
+	else
+		head = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	SealedCheckForm(head, kind);
+	if (AuthorityIsLoading() && SealedIsBoundTo(head, binding))
+		return true; /* a dump's row, whose key may come after it */
+	key = KeyFor(place->shape, &place->account, &place->session);
+	return key != NULL && SealedIsBound(head, &key->id, key->generation, binding);
+}
+
 /* WasRenamed tells whether a value is bound to its place as it was called before a renaming. */
 static bool
 WasRenamed(Place *place, const Sealed *sealed, const char *former_last)
@@ -100,25 +121,22 @@ WasRenamed(Place *place, const Sealed *sealed, const char *former_last)
 static Datum
 Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char *former_last)
 {
-	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	uint8 binding[SEALED_BINDING_BYTES];
+	Sealed *sealed;
 	bool was_renamed;
-	const DataKey *key;
 	Sealed *fresh;
+	uint8 form;
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, kind);
 	BindingOf(&place->name, last, binding);
-	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
-		return value; /* a dump's row, whose key may come after it */
-	key = KeyFor(place->shape, &place->account, &place->session);
-	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
+	if (LiesThere(place, kind, value, binding))
 		return value;
+	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	was_renamed = WasRenamed(place, sealed, former_last);
 	if (was_renamed)
 		CustodyBegin(&place->account, &place->session);
-	if (SealedOpenToReseal(sealed, kind, &place->account, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, kind, &place->account, &form, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
@@ -127,8 +145,8 @@ Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char 
 	if (was_renamed)
 		CustodyEnd();
 	fresh = place->shape->session != 0
-				? SealForSession(kind, bytes, size, &place->account, &place->session, binding)
-				: SealForAccount(kind, bytes, size, &place->account, binding);
+				? SealForSession(form, bytes, size, &place->account, &place->session, binding)
+				: SealForAccount(form, bytes, size, &place->account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);

@@ -281,8 +281,8 @@ subtest 'rights end with what they came from' => sub {
 subtest 'identity is read once a statement, and the primary key serves' => sub {
 	my $plan = $cluster->sql(app => $token{'north-pro'}, "SET enable_seqscan = off; EXPLAIN (COSTS OFF)
 		SELECT body FROM cauce.transcript_segment WHERE session_id = '$session{'north-pro'}'");
-	like($plan, qr/Index Scan using transcript_segment_pkey.*Index Cond: .*account_id = ANY \(\$\d\).*session_id = /s, 'by account and session');
-	unlike($plan =~ s/InitPlan.*?(?=\n\s*(->|InitPlan|SubPlan|Index))//gsr, qr/cauce\.account_id\(\)/, 'no call per row');
+	like($plan, qr/Index Scan using transcript_segment_pkey.*Index Cond: .*account_id = ANY \((?:\$\d|\(InitPlan \d+\)\.col1)\).*session_id = /s, 'by account and session');
+	unlike($plan =~ s/^\s*InitPlan.*?(?=\n\s*(->|InitPlan|SubPlan|Index))//gmsr, qr/cauce\.account_id\(\)/, 'no call per row');
 };
 
 done_testing;
