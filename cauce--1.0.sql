@@ -1149,8 +1149,10 @@ BEGIN
 		FROM cauce.parts_of("table") p
 		JOIN pg_attribute c ON c.attrelid = p AND c.attname = "column"
 		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = p AND d.refobjsubid = c.attnum
-		WHERE c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
-			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum);
+		WHERE (c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
+			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum))
+			-- PostgreSQL 18 has a constraint for NOT NULL, which stays.
+			AND NOT EXISTS (SELECT 1 FROM pg_constraint n WHERE d.classid = 'pg_constraint'::regclass AND n.oid = d.objid AND n.contype = 'n');
 	IF users IS NOT NULL THEN
 		RAISE EXCEPTION 'column "%" of table % cannot be sealed while it is used', "column", "table"
 			USING ERRCODE = '2BP01', DETAIL = format('It is used by: %s.', users),
