@@ -1142,8 +1142,10 @@ BEGIN
 		FROM cauce.parts_of("table") p
 		JOIN pg_attribute c ON c.attrelid = p AND c.attname = "column"
 		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = p AND d.refobjsubid = c.attnum
-		WHERE c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
-			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum);
+		WHERE (c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
+			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum))
+			-- PostgreSQL 18 has a constraint for NOT NULL, which stays.
+			AND NOT EXISTS (SELECT 1 FROM pg_constraint n WHERE d.classid = 'pg_constraint'::regclass AND n.oid = d.objid AND n.contype = 'n');
 	IF users IS NOT NULL THEN
 		RAISE EXCEPTION 'column "%" of table % cannot be sealed while it is used', "column", "table"
 			USING ERRCODE = '2BP01', DETAIL = format('It is used by: %s.', users),
@@ -1299,7 +1301,6 @@ BEGIN
 		type := cauce.sealed_type("table", "column", pgcrypto);
 		actions := actions || (SELECT format('ALTER COLUMN %I TYPE %s USING cauce.seal_plain(%s, NULL::%s)', "column", type,
 				CASE WHEN a.atttypid = 'bytea'::regtype AND pgcrypto IS NOT NULL THEN format('cauce.from_pgcrypto(%I, %L)', "column", pgcrypto)
-					 WHEN a.atttypid = 'bpchar'::regtype THEN format('%I::text', "column")
 					 ELSE format('%I', "column") END, type)
 			FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname = "column");
 	END LOOP;
@@ -1380,7 +1381,7 @@ BEGIN
 	IF p.adopting THEN
 		PERFORM cauce.adopt_abandon("table");
 	ELSE
-		FOREACH name IN ARRAY ARRAY['zz_cauce_seal', 'cauce_hold'] LOOP
+		FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = "table" AND tgfoid IN ('cauce.seal_row()'::regprocedure, 'cauce.hold_row()'::regprocedure) LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', name, "table");
 		END LOOP;
 		FOR c IN SELECT a.attname, replace(format_type(a.atttypid, -1), 'cauce.encrypted_', '') AS type,
@@ -1404,7 +1405,9 @@ BEGIN
 		END LOOP;
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', "table", p.account_column);
 	END IF;
-	EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cauce_session', "table");
+	FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = "table" AND contype = 'f' AND confrelid = 'cauce.session'::regclass LOOP
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', "table", name);
+	END LOOP;
 	IF NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = p.account_column
 				   WHERE i.indrelid = "table" AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', "table", p.account_column);
@@ -1670,13 +1673,18 @@ CREATE VIEW cauce.protected_table WITH (security_barrier = true) AS
 		t.tgnargs = 2 AS adopting
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-	JOIN pg_catalog.pg_constraint f ON f.conrelid = c.oid AND f.conname = 'cauce_session' AND f.contype = 'f'
-		AND f.confrelid = 'cauce.session'::pg_catalog.regclass
-	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.conkey[1]
-	JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = f.conkey[2]
-	WHERE t.tgname = 'zz_cauce_seal' AND t.tgfoid = 'cauce.seal_row()'::pg_catalog.regprocedure AND t.tgparentid = 0;
+	CROSS JOIN LATERAL (
+		SELECT k.conkey[pg_catalog.array_position(k.confkey, 1::smallint)] AS account,
+			k.conkey[pg_catalog.array_position(k.confkey, 2::smallint)] AS session
+		FROM pg_catalog.pg_constraint k
+		WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::pg_catalog.regclass
+		LIMIT 1) f
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.account
+	JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = f.session
+	WHERE t.tgfoid = 'cauce.seal_row()'::pg_catalog.regprocedure AND t.tgparentid = 0
+		AND c.relnamespace <> 'cauce'::pg_catalog.regnamespace;
 COMMENT ON VIEW cauce.protected_table IS
-	'applications'' tables that protect() made part of sessions, as the catalog has them; adopting while protect_gradually() is at work';
+	'applications'' tables that are part of sessions, as the catalog tells by trigger and foreign key; adopting while protect_gradually() is at work';
 
 CREATE VIEW cauce.protect_progress WITH (security_barrier = true) AS
 	SELECT j."table", CASE WHEN j.phase = 'vacuum full pending' AND NOT j.filenodes && cauce.filenodes(j."table") THEN 'done'
