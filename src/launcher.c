@@ -203,7 +203,7 @@ RunBatch(void)
  * ExtendKeyring adds epoch keys when they run short. What stands in its way is a
  * warning: there is a year to mend it, and retention has to go on. It leaves alone
  * a keyring that is older than the database's keys, such as a promoted standby's:
- * new keys under old names would be other keys. So would be a subscriber's.
+ * new keys under old names would be other keys. So it does a subscriber's.
  */
 static void
 ExtendKeyring(void)
