@@ -286,6 +286,7 @@ CREATE TABLE cauce.session (
 	PRIMARY KEY (account_id, id)
 );
 CREATE INDEX session_organization_id ON cauce.session (organization_id);
+CREATE INDEX session_id ON cauce.session (id);
 CREATE INDEX session_retain_until ON cauce.session (retain_until);
 COMMENT ON TABLE cauce.session IS 'one recorded conversation; DELETE erases it, with certificate';
 COMMENT ON COLUMN cauce.session.retain_until IS
@@ -440,6 +441,21 @@ CREATE TABLE cauce.retention_failure (
 );
 COMMENT ON TABLE cauce.retention_failure IS 'sessions that retention could not process, and when it tries again';
 
+CREATE TABLE cauce.protect_job (
+	"table" regclass PRIMARY KEY,
+	session_column name NOT NULL,
+	encrypt name[] NOT NULL,
+	phase text NOT NULL DEFAULT 'sealing' CHECK (phase IN ('sealing', 'checking', 'vacuum full pending')),
+	part oid NOT NULL DEFAULT 0,
+	next_block bigint NOT NULL DEFAULT 0,
+	rows_done bigint NOT NULL DEFAULT 0,
+	rows_total bigint NOT NULL,
+	filenodes oid[],
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE cauce.protect_job IS 'where protect_gradually() is in each table; its rows are no part of a dump';
+
 CREATE TABLE cauce.alert_rule (
 	id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
 	organization_id uuid REFERENCES cauce.organization (id),
@@ -463,6 +479,8 @@ BEGIN
 		'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
+	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
+	PERFORM pg_catalog.pg_extension_config_dump('cauce.protect_job', 'WHERE false');
 END
 $$;
 
@@ -901,33 +919,45 @@ END;
 COMMENT ON FUNCTION cauce.has_unbound_columns() IS
 	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
 
-CREATE FUNCTION cauce.reseal(value anyelement) RETURNS anyelement
-	AS 'MODULE_PATHNAME', 'cauce_reseal' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION cauce.reseal(anyelement) IS
-	'a sealed value, or an array of them, sealed anew under the current generation of its key, bound as it was; cauce''s own';
-
-CREATE FUNCTION cauce.reseal_statements(of_sessions boolean) RETURNS SETOF text
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT read text, OUT write text)
+	RETURNS SETOF record
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('UPDATE %I.%I SET %s WHERE %s', n.nspname, c.relname,
-		string_agg(format('%1$I = cauce.reseal(%1$I)', a.attname), ', ' ORDER BY a.attnum),
-		CASE WHEN of_sessions
-			THEN format('account_id = $1 AND %I = $2',
-				convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()))
-			ELSE 'id = $1' END)
-	FROM pg_trigger t
-	JOIN pg_class c ON c.oid = t.tgrelid
-	JOIN pg_namespace n ON n.oid = c.relnamespace
-	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-	WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
-		AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
-	GROUP BY t.oid, n.nspname, c.relname, t.tgargs
-	UNION ALL
-	SELECT 'UPDATE cauce.archived_session SET bundle = cauce.reseal(bundle) WHERE account_id = $1 AND id = $2'
-	WHERE of_sessions
+	WITH sealed AS (
+		SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS name,
+			CASE WHEN of_sessions
+				THEN format('%I = $1 AND %I = $2', coalesce(f.account_column, 'account_id'), coalesce(f.session_column,
+					convert_from(substr(t.tgargs, 1, position('\x00'::bytea IN t.tgargs) - 1), getdatabaseencoding())::name))
+				ELSE 'id = $1' END AS condition,
+			array_agg(quote_ident(a.attname) ORDER BY a.attnum) AS columns
+		FROM pg_trigger t
+		JOIN pg_class c ON c.oid = t.tgrelid
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		-- As the trigger itself finds them: by the foreign key, or else by its argument.
+		LEFT JOIN LATERAL (
+			SELECT o.attname AS account_column, s.attname AS session_column
+			FROM pg_constraint k
+			JOIN pg_attribute o ON o.attrelid = k.conrelid AND o.attnum = k.conkey[array_position(k.confkey, 1::smallint)]
+			JOIN pg_attribute s ON s.attrelid = k.conrelid AND s.attnum = k.conkey[array_position(k.confkey, 2::smallint)]
+			WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::regclass
+			LIMIT 1) f ON true
+		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+		GROUP BY t.oid, c.oid, n.nspname, f.account_column, f.session_column
+		UNION ALL
+		SELECT c.oid, c.relowner, 'cauce.archived_session', 'account_id = $1 AND id = $2', ARRAY['bundle']
+		FROM pg_class c
+		WHERE of_sessions AND c.oid = 'cauce.archived_session'::regclass)
+	SELECT relowner,
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE', array_to_string(columns, ', '), name, condition),
+		format('UPDATE %s SET %s WHERE tableoid = $1 AND ctid = $2', name,
+			(SELECT string_agg(format('%s = $%s', c, i + 2), ', ') FROM unnest(columns) WITH ORDINALITY AS u (c, i)))
+	FROM sealed
+	ORDER BY name
 $$;
 COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
-	'the statements that seal anew all that lies under the key of account $1 and session $2, or, with false, of account $1; cauce''s own';
+	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that read and write what lies under the key of account $1 and session $2; cauce''s own';
 
 CREATE FUNCTION cauce.wake_launcher() RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
@@ -963,8 +993,703 @@ COMMENT ON FUNCTION cauce.verify(regclass) IS
 	'opens every sealed value of a table and lists those that are damaged, have lost their key or lie in another place than they were sealed for; never content';
 
 --
+-- Adoption. An application's table becomes one of cauce's: its rows belong to sessions, its columns are
+-- sealed. Only superusers adopt; nothing here is SECURITY DEFINER, and nothing is granted.
+--
+
+CREATE FUNCTION cauce.seal_plain(value "any", sample anyelement) RETURNS anyelement
+	AS 'MODULE_PATHNAME', 'cauce_seal_plain' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.seal_plain("any", anyelement) IS
+	'seals a value as one of sample''s type, whatever it looks like; cauce''s own';
+CREATE FUNCTION cauce.seal_ahead() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_seal_ahead' LANGUAGE C;
+COMMENT ON FUNCTION cauce.seal_ahead() IS
+	'trigger: keeps sealed columns in step with the plain ones that they are to replace; arguments: the session''s column, then pairs';
+CREATE FUNCTION cauce.hold_row() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_hold_row' LANGUAGE C;
+COMMENT ON FUNCTION cauce.hold_row() IS
+	'trigger: raises 55006 when a protected row of a session under legal hold is deleted or rewritten';
+CREATE FUNCTION cauce.pgcrypto_key() RETURNS text
+	AS 'MODULE_PATHNAME', 'cauce_pgcrypto_key' LANGUAGE C STABLE;
+COMMENT ON FUNCTION cauce.pgcrypto_key() IS 'the key in cauce.pgcrypto_key; cauce''s own';
+
+CREATE FUNCTION cauce.from_pgcrypto(value bytea, method text) RETURNS text
+	LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	home CONSTANT regnamespace := (SELECT extnamespace FROM pg_extension WHERE extname = 'pgcrypto');
+	key CONSTANT text := cauce.pgcrypto_key();
+	opened text;
+BEGIN
+	IF method = 'pgp_sym_encrypt' THEN
+		EXECUTE format('SELECT %s.pgp_sym_decrypt($1, $2)', home) INTO opened USING value, key;
+	ELSE
+		EXECUTE format('SELECT convert_from(%s.decrypt($1, $2::bytea, $3), ''UTF8'')', home)
+			INTO opened USING value, key, substr(method, length('encrypt-') + 1);
+	END IF;
+	RETURN opened;
+EXCEPTION
+	-- What pgcrypto and the encoding say may show bytes of the content.
+	WHEN OTHERS THEN
+		RAISE EXCEPTION 'a value does not decrypt to text with cauce.pgcrypto_key'
+			USING ERRCODE = '39000', DETAIL = format('Method %s; SQLSTATE %s.', method, SQLSTATE),
+				HINT = 'Is it this key, and this method? What was encrypted from bytea is adopted as bytea: decrypt it into such a column first.';
+END
+$$;
+COMMENT ON FUNCTION cauce.from_pgcrypto(bytea, text) IS
+	'what pgcrypto encrypted, as text; method is pgp_sym_encrypt, or encrypt- and the type, as in encrypt-aes; cauce''s own';
+
+-- The table itself, and its partitions if it has any.
+CREATE FUNCTION cauce.parts_of("table" regclass) RETURNS SETOF regclass
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT "table" UNION SELECT t.relid FROM pg_catalog.pg_partition_tree("table") t;
+END;
+COMMENT ON FUNCTION cauce.parts_of(regclass) IS 'a table and its partitions; cauce''s own';
+
+CREATE FUNCTION cauce.require_superuser() RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+		RAISE EXCEPTION 'permission denied to adopt a table'
+			USING ERRCODE = '42501', HINT = 'It changes owners'' rights to their rows: a superuser does it.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.require_superuser() IS 'raises 42501 for anybody else; cauce''s own';
+
+CREATE FUNCTION cauce.check_adoptable("table" regclass, session_column name) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c CONSTANT pg_class := (SELECT r FROM pg_class r WHERE r.oid = "table");
+	problem text;
+	named name;
+BEGIN
+	IF c.oid IS NULL OR session_column IS NULL THEN
+		RAISE EXCEPTION 'there is no such table, or no column is named' USING ERRCODE = '22004';
+	END IF;
+	IF EXISTS (SELECT 1 FROM cauce.protected_table p WHERE p."table" = c.oid) THEN
+		RAISE EXCEPTION '"%" is protected already, or being adopted', c.relname
+			USING ERRCODE = '42710', HINT = 'cauce.protected_table says which; CALL cauce.protect_gradually() goes on, cauce.unprotect() undoes it.';
+	END IF;
+	problem := CASE
+		WHEN c.oid < 16384 OR c.relnamespace = 'cauce'::regnamespace
+			OR c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
+			OR EXISTS (SELECT 1 FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+			THEN 'It belongs to the system or to an extension.'
+		WHEN c.relkind NOT IN ('r', 'p') THEN 'It is not a table.'
+		WHEN c.relpersistence <> 'p' THEN 'It is temporary or unlogged.'
+		WHEN c.relispartition THEN 'It is a partition.'
+		WHEN EXISTS (SELECT 1 FROM pg_inherits WHERE inhrelid = c.oid OR (inhparent = c.oid AND c.relkind = 'r'))
+			THEN 'It inherits or is inherited from.'
+		WHEN EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_class f ON f.oid = p AND f.relkind = 'f')
+			THEN 'It has a foreign table as a partition.'
+		WHEN EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_trigger t ON t.tgrelid = p AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R'))
+			OR EXISTS (SELECT 1 FROM cauce.parts_of("table") p JOIN pg_rewrite w ON w.ev_class = p)
+			THEN 'It has a rule, or a trigger that fires always or on replicas: adopting its rows would set them off.'
+		WHEN NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND indisprimary)
+			THEN 'It has no primary key, to which sealed values are bound.'
+	END;
+	IF problem IS NOT NULL THEN
+		RAISE EXCEPTION '"%" cannot be protected', c.relname
+			USING ERRCODE = '42809', DETAIL = problem,
+				HINT = 'Ordinary and partitioned tables with a primary key can, partitions with the table above them.';
+	END IF;
+	FOREACH named IN ARRAY ARRAY['account_id', session_column] LOOP
+		SELECT format('It is of type %s.', format_type(a.atttypid, a.atttypmod)) INTO problem
+			FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = named AND a.attnum > 0 AND a.atttypid <> 'uuid'::regtype;
+		IF FOUND THEN
+			RAISE EXCEPTION 'column "%" of table "%" cannot say whose a row is', named, c.relname
+				USING ERRCODE = '42804', DETAIL = problem, HINT = 'Accounts and sessions are named by a uuid.';
+		END IF;
+	END LOOP;
+	IF session_column = 'account_id'
+		OR NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attname = session_column AND attnum > 0) THEN
+		RAISE EXCEPTION 'table "%" has no column "%" that could name a session', c.relname, session_column
+			USING ERRCODE = '42703';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.check_adoptable(regclass, name) IS 'raises what keeps a table from being protected; cauce''s own';
+
+CREATE FUNCTION cauce.sealed_type("table" regclass, "column" name, pgcrypto text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a CONSTANT pg_attribute := (SELECT r FROM pg_attribute r WHERE r.attrelid = "table" AND r.attname = "column"
+								AND r.attnum > 0 AND NOT r.attisdropped);
+	users text;
+	type text;
+BEGIN
+	IF a.attname IS NULL THEN
+		RAISE EXCEPTION 'table % has no column "%"', "table", "column" USING ERRCODE = '42703';
+	END IF;
+	IF length("column"::text || '$cauce') > 63 OR octet_length("column"::text || '$cauce') > 63 THEN
+		RAISE EXCEPTION 'the name of column "%" is too long', "column" USING ERRCODE = '42622', DETAIL = 'It has more than 57 bytes.';
+	END IF;
+	SELECT CASE
+			WHEN e.oid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN 'cauce.encrypted_text'
+			WHEN e.oid IN ('json'::regtype, 'jsonb'::regtype) THEN 'cauce.encrypted_jsonb'
+			WHEN e.oid = 'bytea'::regtype AND (pgcrypto IS NULL OR a.atttypid <> e.oid) THEN 'cauce.encrypted_bytea'
+			WHEN e.oid = 'bytea'::regtype THEN 'cauce.encrypted_text'
+		END || CASE WHEN a.atttypid <> e.oid THEN '[]' ELSE '' END INTO type
+		FROM pg_type t JOIN pg_type e ON e.oid = CASE t.typcategory WHEN 'A' THEN t.typelem ELSE t.oid END
+		WHERE t.oid = a.atttypid;
+	IF type IS NULL THEN
+		RAISE EXCEPTION 'column "%" of table % cannot be sealed', "column", "table"
+			USING ERRCODE = '42804', DETAIL = format('It is of type %s.', format_type(a.atttypid, a.atttypmod)),
+				HINT = 'text, varchar, char, json, jsonb, bytea and arrays of these can be sealed.';
+	END IF;
+	-- Whatever uses the column would break, or keep what it held: an index, a view, a check, statistics.
+	SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ') INTO users
+		FROM cauce.parts_of("table") p
+		JOIN pg_attribute c ON c.attrelid = p AND c.attname = "column"
+		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = p AND d.refobjsubid = c.attnum
+		WHERE c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
+			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum);
+	IF users IS NOT NULL THEN
+		RAISE EXCEPTION 'column "%" of table % cannot be sealed while it is used', "column", "table"
+			USING ERRCODE = '2BP01', DETAIL = format('It is used by: %s.', users),
+				HINT = 'Drop these first. What they did with content has to be done by whoever may open it.';
+	END IF;
+	RETURN type;
+END
+$$;
+COMMENT ON FUNCTION cauce.sealed_type(regclass, name, text) IS 'the type that a column is sealed as, or what keeps it from that; cauce''s own';
+
+CREATE FUNCTION cauce.check_sessions("table" regclass, session_column name) RETURNS bigint
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	account CONSTANT text := CASE WHEN EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = "table" AND attname = 'account_id')
+		THEN 't.account_id' ELSE 'NULL::uuid' END;
+	total bigint;
+	astray bigint;
+	twofold bigint;
+BEGIN
+	EXECUTE format('SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM cauce.session s
+			WHERE s.id = t.%1$I AND s.account_id = coalesce(%2$s, s.account_id))),
+		count(*) FILTER (WHERE %2$s IS NULL AND t.%1$I IN (SELECT s.id FROM cauce.session s GROUP BY s.id HAVING count(*) > 1))
+		FROM %3$s t', session_column, account, "table") INTO total, astray, twofold;
+	IF astray > 0 OR twofold > 0 THEN
+		RAISE EXCEPTION '% of the % rows of table % belong to no one session', astray + twofold, total, "table"
+			USING ERRCODE = '23503',
+				DETAIL = format('Column "%s" of %s rows is NULL or names no session of the row''s account; of %s rows it names sessions of several accounts.',
+					session_column, astray, twofold),
+				HINT = 'Insert the sessions into cauce.session first, fill account_id yourself, or remove the rows.';
+	END IF;
+	RETURN total;
+END
+$$;
+COMMENT ON FUNCTION cauce.check_sessions(regclass, name) IS 'counts a table''s rows; raises 23503 unless each belongs to one session; cauce''s own';
+
+-- What makes a table one of cauce's, once its rows are bound: as cauce.report has it.
+CREATE FUNCTION cauce.guard("table" regclass, session_column name) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part regclass;
+	readable text;
+BEGIN
+	EXECUTE format('ALTER TABLE %s ALTER COLUMN account_id SET NOT NULL, ALTER COLUMN account_id SET DEFAULT cauce.account_id(),
+		ALTER COLUMN %I SET NOT NULL', "table", session_column);
+	IF NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = "table" AND conname = 'cauce_session') THEN
+		EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_session FOREIGN KEY (account_id, %I)
+			REFERENCES cauce.session (account_id, id) ON DELETE CASCADE', "table", session_column);
+	END IF;
+	PERFORM cauce.index_sessions("table", session_column);
+	EXECUTE format('CREATE TRIGGER cauce_hold BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION cauce.hold_row()', "table");
+	FOR part IN SELECT * FROM cauce.parts_of("table") LOOP
+		EXECUTE format('CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION cauce.refuse_truncate()', part);
+		readable := format('account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
+			AND (account_id = (SELECT cauce.account_id())
+				OR EXISTS (SELECT 1 FROM cauce.session s WHERE s.account_id = %1$I.account_id AND s.id = %1$I.%2$I
+					AND s.organization_id = (SELECT cauce.content_organization_id())))',
+			(SELECT relname FROM pg_class WHERE oid = part), session_column);
+		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
+		EXECUTE format('CREATE POLICY cauce_mine ON %s TO cauce_app USING (%s) WITH CHECK (account_id = (SELECT cauce.account_id()))', part, readable);
+		-- Whatever other policies the table has, they give nothing beyond this one.
+		EXECUTE format('CREATE POLICY cauce_only ON %s AS RESTRICTIVE USING (%s) WITH CHECK (account_id = (SELECT cauce.account_id()))', part, readable);
+		EXECUTE format('CREATE POLICY cauce_owner_updates ON %s AS RESTRICTIVE FOR UPDATE USING (account_id = (SELECT cauce.account_id()))', part);
+		EXECUTE format('CREATE POLICY cauce_owner_deletes ON %s AS RESTRICTIVE FOR DELETE USING (account_id = (SELECT cauce.account_id()))', part);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cauce.guard(regclass, name) IS 'adds the foreign key, the index, the policies and the triggers of a protected table; cauce''s own';
+
+CREATE FUNCTION cauce.index_sessions("table" regclass, session_column name) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (
+		SELECT 1 FROM pg_index i
+		WHERE i.indrelid = "table" AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts >= 2
+			AND ARRAY[i.indkey[0], i.indkey[1]] @> (
+				SELECT array_agg(a.attnum) FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname IN ('account_id', session_column))) THEN
+		EXECUTE format('CREATE INDEX ON %s (account_id, %I)', "table", session_column);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.index_sessions(regclass, name) IS 'an index on account and session, unless one serves; cauce''s own';
+
+CREATE FUNCTION cauce.seal_trigger("table" regclass, session_column name, fires text, VARIADIC more text[] DEFAULT '{}') RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- The last of the BEFORE triggers, whose names order them: what another writes into the row is sealed, too.
+	EXECUTE format('CREATE TRIGGER zz_cauce_seal BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION cauce.seal_row(%s)',
+		"table", (SELECT string_agg(quote_literal(n), ', ' ORDER BY o) FROM unnest(session_column::text || more) WITH ORDINALITY u (n, o)));
+	EXECUTE format('ALTER TABLE %s ENABLE %s TRIGGER zz_cauce_seal', "table", fires);
+END
+$$;
+COMMENT ON FUNCTION cauce.seal_trigger(regclass, name, text, text[]) IS 'the sealing trigger of a protected table, which fires ALWAYS or, by default, at its origin; cauce''s own';
+
+CREATE FUNCTION cauce.write_quietly(statement text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before CONSTANT text := current_setting('session_replication_role');
+	done bigint;
+BEGIN
+	PERFORM set_config('session_replication_role', 'replica', true);
+	EXECUTE statement;
+	GET DIAGNOSTICS done = ROW_COUNT;
+	PERFORM set_config('session_replication_role', before, true);
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION cauce.write_quietly(text) IS
+	'runs a statement that sets off triggers that fire ALWAYS and no other: nothing changes that the application knows of; rows written; cauce''s own';
+
+CREATE FUNCTION cauce.bind_rows("table" regclass, session_column name, rows text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- It waits for nobody, and so is nobody's deadlock: what a writer has locked is left for later.
+	RETURN cauce.write_quietly(format('WITH free AS MATERIALIZED (SELECT t.ctid AS at FROM ONLY %1$s t WHERE %3$s FOR NO KEY UPDATE SKIP LOCKED)
+		UPDATE ONLY %1$s t SET account_id = s.account_id FROM cauce.session s, free
+		WHERE t.ctid = free.at AND s.id = t.%2$I AND s.account_id = coalesce(t.account_id, s.account_id) AND %3$s',
+		"table", session_column, rows));
+END
+$$;
+COMMENT ON FUNCTION cauce.bind_rows(regclass, name, text) IS
+	'writes rows anew, whose sealing trigger fires ALWAYS, each with the account of its session; how many; cauce''s own';
+
+CREATE FUNCTION cauce.protect("table" regclass, session_column name, encrypt name[] DEFAULT '{}', pgcrypto text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	actions text[] := '{}';
+	"column" name;
+	type text;
+	part regclass;
+	total bigint;
+BEGIN
+	PERFORM cauce.require_superuser();
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'a table is adopted in READ COMMITTED only'
+			USING ERRCODE = '25001', DETAIL = 'Another snapshot may not show all of its rows.';
+	END IF;
+	PERFORM cauce.check_adoptable("table", session_column);
+	IF pgcrypto <> 'pgp_sym_encrypt' AND pgcrypto NOT LIKE 'encrypt-_%' THEN
+		RAISE EXCEPTION 'pgcrypto has no method "%" that can be undone', pgcrypto
+			USING ERRCODE = '22023', HINT = 'Say pgp_sym_encrypt, or encrypt- and the type, as in encrypt-aes.';
+	END IF;
+	-- Sessions first: whoever writes a session and then its rows must not meet us half-way.
+	LOCK TABLE cauce.session IN SHARE ROW EXCLUSIVE MODE;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
+	FOREACH "column" IN ARRAY coalesce(encrypt, '{}') LOOP
+		type := cauce.sealed_type("table", "column", pgcrypto);
+		actions := actions || (SELECT format('ALTER COLUMN %I TYPE %s USING cauce.seal_plain(%s, NULL::%s)', "column", type,
+				CASE WHEN a.atttypid = 'bytea'::regtype AND pgcrypto IS NOT NULL THEN format('cauce.from_pgcrypto(%I, %L)', "column", pgcrypto)
+					 WHEN a.atttypid = 'bpchar'::regtype THEN format('%I::text', "column")
+					 ELSE format('%I', "column") END, type)
+			FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname = "column");
+	END LOOP;
+	total := cauce.check_sessions("table", session_column);
+	IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = "table" AND attname = 'account_id') THEN
+		actions := actions || text 'ADD COLUMN account_id uuid';
+	END IF;
+	IF actions <> '{}' THEN
+		EXECUTE format('ALTER TABLE %s %s', "table", array_to_string(actions, ', '));
+	END IF;
+	-- The rewritten rows are sealed at input; now each is bound to its place, under its session's key.
+	PERFORM cauce.seal_trigger("table", session_column, 'ALWAYS');
+	FOR part IN SELECT p FROM cauce.parts_of("table") p JOIN pg_class c ON c.oid = p AND c.relkind = 'r' LOOP
+		total := total - cauce.bind_rows(part, session_column, 'true');
+	END LOOP;
+	IF total <> 0 THEN
+		RAISE EXCEPTION 'not every row of table % could be bound to its session', "table" USING ERRCODE = '55000';
+	END IF;
+	EXECUTE format('ALTER TABLE %s ENABLE TRIGGER zz_cauce_seal', "table");
+	PERFORM cauce.guard("table", session_column);
+	RAISE NOTICE 'table % is protected', "table"
+		USING HINT = 'What was in the clear before may still be in the WAL, in backups, in replicas'' files and in dead rows of pg_statistic: docs/adoption.md.';
+END
+$$;
+COMMENT ON FUNCTION cauce.protect(regclass, name, name[], text) IS
+	'makes an application''s table part of sessions: row-level security, legal hold, erasure with the session that session_column names, and sealed columns in place of those to encrypt; pgcrypto: how bytea columns among them were encrypted (pgp_sym_encrypt, encrypt-aes, …) with the key in cauce.pgcrypto_key';
+
+CREATE FUNCTION cauce.rebind("table" regclass, former_schema name DEFAULT NULL, former_table name DEFAULT NULL,
+	"column" name DEFAULT NULL, former_column name DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p cauce.protected_table;
+	part regclass;
+	done bigint := 0;
+BEGIN
+	PERFORM cauce.require_superuser();
+	SELECT * INTO p FROM cauce.protected_table t WHERE t."table" = rebind."table" AND NOT t.adopting;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'table % is not protected', "table" USING ERRCODE = '42704', HINT = 'cauce.protected_table lists those that are.';
+	END IF;
+	IF ("column" IS NULL) <> (former_column IS NULL) OR NOT coalesce("column" = ANY (p.sealed_columns), true) THEN
+		RAISE EXCEPTION 'no sealed column is named, or not what it was called before' USING ERRCODE = '22023';
+	END IF;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	PERFORM cauce.seal_trigger("table", p.session_column, 'ALWAYS', VARIADIC (SELECT ARRAY['rebinding', coalesce(former_schema, n.nspname),
+			coalesce(former_table, c.relname), coalesce("column", ''), coalesce(former_column, '')]::text[]
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = "table"));
+	FOR part IN SELECT t FROM cauce.parts_of("table") t JOIN pg_class c ON c.oid = t AND c.relkind = 'r' LOOP
+		done := done + cauce.write_quietly(format('UPDATE ONLY %1$s SET %2$I = %2$I', part, p.session_column));
+	END LOOP;
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	PERFORM cauce.seal_trigger("table", p.session_column, '');
+	RETURN done;
+END
+$$;
+COMMENT ON FUNCTION cauce.rebind(regclass, name, name, name, name) IS
+	'after a protected table, its schema or a sealed column was renamed: binds what was bound to the former names to those of now; anything else that is out of place raises 42501, and nothing changes; rows written';
+
+CREATE FUNCTION cauce.unprotect("table" regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p cauce.protected_table;
+	part regclass;
+	c record;
+	name text;
+BEGIN
+	PERFORM cauce.require_superuser();
+	SELECT * INTO p FROM cauce.protected_table t WHERE t."table" = unprotect."table";
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'table % is not protected', "table"
+			USING ERRCODE = '42704', HINT = 'cauce.protected_table lists those that are.';
+	END IF;
+	LOCK TABLE cauce.session IN ACCESS EXCLUSIVE MODE;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
+	IF p.adopting THEN
+		PERFORM cauce.adopt_abandon("table");
+	ELSE
+		FOREACH name IN ARRAY ARRAY['zz_cauce_seal', 'cauce_hold'] LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', name, "table");
+		END LOOP;
+		FOR c IN SELECT a.attname, replace(format_type(a.atttypid, -1), 'cauce.encrypted_', '') AS type,
+					regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^cauce\.encrypted_\w+\((.*)\)$|^\((.*)\)::cauce\.encrypted_\w+$', '\1\2') AS value
+				FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+				WHERE a.attrelid = "table" AND a.attname = ANY (p.sealed_columns) LOOP
+			EXECUTE format('ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE %3$s USING %2$I::%3$s',
+				"table", c.attname, c.type);
+			IF c.value NOT LIKE '%cauce.%' THEN
+				EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', "table", c.attname, c.value);
+			END IF;
+		END LOOP;
+		FOR part IN SELECT * FROM cauce.parts_of("table") LOOP
+			EXECUTE format('DROP TRIGGER IF EXISTS cauce_truncate ON %s', part);
+			FOREACH name IN ARRAY ARRAY['cauce_mine', 'cauce_only', 'cauce_owner_updates', 'cauce_owner_deletes'] LOOP
+				EXECUTE format('DROP POLICY IF EXISTS %I ON %s', name, part);
+			END LOOP;
+			IF NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = part) THEN
+				EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY', part);
+			END IF;
+		END LOOP;
+		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', "table", p.account_column);
+	END IF;
+	EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cauce_session', "table");
+	IF NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = p.account_column
+				   WHERE i.indrelid = "table" AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN
+		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', "table", p.account_column);
+	END IF;
+	DELETE FROM cauce.protect_job j WHERE j."table" = unprotect."table";
+	RAISE NOTICE 'table % is not protected any more', "table"
+		USING HINT = format('What it holds is in the clear. Column %s stays, and may be dropped.', quote_ident(p.account_column));
+END
+$$;
+COMMENT ON FUNCTION cauce.unprotect(regclass) IS
+	'undoes protect(), or abandons protect_gradually(): sealed columns become plain again, which takes an identity that may open every value (28000, 42501)';
+
+--
+-- Adoption of a big table, in steps that other sessions hardly notice: a sealed column grows beside the
+-- plain one, in step with it, and takes its place at the end.
+--
+
+CREATE FUNCTION cauce.adopt_begin("table" regclass, session_column name, encrypt name[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	adopting CONSTANT boolean := (SELECT p.adopting FROM cauce.protected_table p WHERE p."table" = adopt_begin."table");
+	actions text[] := '{}';
+	present text[] := ARRAY['account_id', session_column]::text[];
+	pairs text[] := '{}';
+	total bigint;
+	"column" name;
+BEGIN
+	PERFORM cauce.require_superuser();
+	IF adopting THEN
+		-- The job is not part of a dump: one that was restored in the middle begins anew, and finds its work done.
+		INSERT INTO cauce.protect_job AS j ("table", session_column, encrypt, rows_total)
+			VALUES ("table", session_column, encrypt, (SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = "table"))
+			ON CONFLICT ON CONSTRAINT protect_job_pkey DO NOTHING;
+		IF NOT EXISTS (SELECT 1 FROM cauce.protect_job j WHERE j."table" = adopt_begin."table"
+			AND j.session_column = adopt_begin.session_column AND j.encrypt = adopt_begin.encrypt) THEN
+			RAISE EXCEPTION 'table % is being adopted with other columns', "table"
+				USING ERRCODE = '55000', HINT = 'cauce.protect_job has them; cauce.unprotect() ends that adoption.';
+		END IF;
+		RETURN;
+	END IF;
+	PERFORM cauce.check_adoptable("table", session_column);
+	IF coalesce(encrypt, '{}') = '{}' THEN
+		RAISE EXCEPTION 'no column is named to be sealed' USING ERRCODE = '22023', HINT = 'cauce.protect() rewrites nothing then, and is quick.';
+	END IF;
+	total := cauce.check_sessions("table", session_column);
+	IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = "table" AND attname = 'account_id') THEN
+		actions := actions || text 'ADD COLUMN account_id uuid';
+	END IF;
+	FOREACH "column" IN ARRAY encrypt LOOP
+		actions := actions || format('ADD COLUMN %I %s', "column" || '$cauce', cauce.sealed_type("table", "column", NULL));
+		pairs := pairs || ARRAY["column"::text, "column" || '$cauce'];
+		IF (SELECT attnotnull FROM pg_attribute WHERE attrelid = "table" AND attname = "column") THEN
+			present := present || ("column" || '$cauce');
+		END IF;
+	END LOOP;
+	LOCK TABLE cauce.session IN SHARE ROW EXCLUSIVE MODE; -- before the table's own, as in protect()
+	EXECUTE format('ALTER TABLE %s %s', "table", array_to_string(actions, ', '));
+	EXECUTE format('CREATE TRIGGER zz_cauce_ahead BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION cauce.seal_ahead(%s)',
+		"table", (SELECT string_agg(quote_literal(n), ', ' ORDER BY o) FROM unnest(session_column::text || pairs) WITH ORDINALITY u (n, o)));
+	EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_cauce_ahead', "table");
+	PERFORM cauce.seal_trigger("table", session_column, 'ALWAYS', 'adopting');
+	-- NOT VALID spares the long lock; a partitioned table cannot have it, and is read once while writers wait.
+	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_session FOREIGN KEY (account_id, %I)
+		REFERENCES cauce.session (account_id, id) ON DELETE CASCADE %s', "table", session_column,
+		CASE (SELECT relkind FROM pg_class WHERE oid = "table") WHEN 'r' THEN 'NOT VALID' ELSE '' END);
+	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_present CHECK (%s) NOT VALID', "table",
+		(SELECT string_agg(format('%I IS NOT NULL', n), ' AND ') FROM unnest(present) n));
+	DELETE FROM cauce.protect_job j WHERE j."table" = adopt_begin."table";
+	INSERT INTO cauce.protect_job ("table", session_column, encrypt, rows_total) VALUES ("table", session_column, encrypt, total);
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_begin(regclass, name, name[]) IS 'first step of protect_gradually(), or nothing when it was done; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_pending(encrypt name[]) RETURNS text
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_catalog.string_agg(pg_catalog.format('(t.%I IS NOT NULL AND t.%I IS NULL) OR ', n, n || '$cauce'), '') || 't.account_id IS NULL'
+	FROM pg_catalog.unnest(encrypt) n;
+END;
+COMMENT ON FUNCTION cauce.adopt_pending(name[]) IS 'the condition on rows that are still to be sealed; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_batch("table" regclass, batch integer) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	job cauce.protect_job;
+	part pg_class;
+	size bigint;
+	blocks bigint;
+	done bigint := 0;
+BEGIN
+	SELECT * INTO STRICT job FROM cauce.protect_job j WHERE j."table" = adopt_batch."table" FOR UPDATE;
+	SELECT c.* INTO part FROM cauce.parts_of("table") p JOIN pg_class c ON c.oid = p
+		WHERE c.relkind = 'r' AND c.oid >= job.part ORDER BY c.oid LIMIT 1;
+	IF NOT FOUND OR job.phase <> 'sealing' THEN
+		RETURN false;
+	END IF;
+	IF part.oid <> job.part THEN
+		job.part := part.oid;
+		job.next_block := 0;
+	END IF;
+	size := pg_relation_size(part.oid) / current_setting('block_size')::integer;
+	IF job.next_block < size THEN
+		-- As many blocks as hold a batch of rows, by the planner's knowledge or else a guess.
+		blocks := greatest(1, batch / greatest(1, CASE WHEN part.reltuples > 0 AND part.relpages > 0
+			THEN part.reltuples / part.relpages ELSE 50 END));
+		done := cauce.bind_rows(part.oid::regclass, job.session_column, format('t.ctid >= ''(%s,0)'' AND t.ctid < ''(%s,0)'' AND (%s)',
+			job.next_block, job.next_block + blocks, cauce.adopt_pending(job.encrypt)));
+		job.next_block := job.next_block + blocks;
+	ELSE
+		job.part := (part.oid::bigint + 1)::oid;
+	END IF;
+	UPDATE cauce.protect_job j SET part = job.part, next_block = job.next_block, rows_done = j.rows_done + done, updated_at = clock_timestamp()
+		WHERE j."table" = adopt_batch."table";
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_batch(regclass, integer) IS 'seals the next rows of a table under adoption; false when none are left; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_check("table" regclass) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	job cauce.protect_job;
+	pending bigint;
+BEGIN
+	SELECT * INTO STRICT job FROM cauce.protect_job j WHERE j."table" = adopt_check."table" FOR UPDATE;
+	EXECUTE format('SELECT count(*) FROM %s t WHERE %s', "table", cauce.adopt_pending(job.encrypt)) INTO pending;
+	IF pending > 0 THEN
+		PERFORM cauce.check_sessions("table", job.session_column);
+	END IF;
+	UPDATE cauce.protect_job j SET part = 0, next_block = 0, phase = CASE WHEN pending = 0 THEN 'checking' ELSE 'sealing' END,
+		updated_at = clock_timestamp() WHERE j."table" = adopt_check."table";
+	RETURN pending = 0;
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_check(regclass) IS 'whether every row of a table under adoption is sealed; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_index("table" regclass) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT cauce.index_sessions(j."table", j.session_column) FROM cauce.protect_job j WHERE j."table" = adopt_index."table";
+END;
+COMMENT ON FUNCTION cauce.adopt_index(regclass) IS 'a step of protect_gradually(); cauce''s own';
+
+CREATE FUNCTION cauce.adopt_validate("table" regclass, name name) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', "table", name);
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_validate(regclass, name) IS 'a step of protect_gradually(), under which others read and write; cauce''s own';
+
+CREATE FUNCTION cauce.filenodes("table" regclass) RETURNS oid[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_catalog.array_agg(pg_catalog.pg_relation_filenode(c.oid))
+	FROM cauce.parts_of("table") p JOIN pg_catalog.pg_class c ON c.oid = p WHERE c.relkind = 'r';
+END;
+COMMENT ON FUNCTION cauce.filenodes(regclass) IS 'the files that a table is in; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_finish("table" regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	job cauce.protect_job;
+	c record;
+	g record;
+BEGIN
+	SELECT * INTO STRICT job FROM cauce.protect_job j WHERE j."table" = adopt_finish."table" FOR UPDATE;
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
+	-- The check that is valid by now spares SET NOT NULL to read the table.
+	EXECUTE format('ALTER TABLE %s ALTER COLUMN account_id SET NOT NULL, ALTER COLUMN %I SET NOT NULL', "table", job.session_column);
+	EXECUTE format('DROP TRIGGER zz_cauce_ahead ON %s', "table");
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	FOR c IN SELECT a.attname, a.attname || '$cauce' AS sealed, a.attnotnull, a.attacl, col_description(a.attrelid, a.attnum) AS comment,
+				pg_get_expr(d.adbin, d.adrelid) AS value
+			FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+			WHERE a.attrelid = "table" AND a.attname = ANY (job.encrypt) LOOP
+		IF c.attnotnull THEN
+			EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', "table", c.sealed);
+		END IF;
+		IF c.value IS NOT NULL THEN
+			EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT (%s)', "table", c.sealed, c.value);
+		END IF;
+		EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', "table", c.sealed, c.comment);
+		FOR g IN SELECT privilege_type, is_grantable,
+					CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS grantee FROM aclexplode(c.attacl) LOOP
+			EXECUTE format('GRANT %s (%I) ON %s TO %s %s', g.privilege_type, c.sealed, "table", g.grantee,
+				CASE WHEN g.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END);
+		END LOOP;
+	END LOOP;
+	EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cauce_present', "table");
+	FOR c IN SELECT n FROM unnest(job.encrypt) n LOOP
+		EXECUTE format('ALTER TABLE %s DROP COLUMN %I', "table", c.n);
+		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', "table", c.n || '$cauce', c.n);
+	END LOOP;
+	PERFORM cauce.seal_trigger("table", job.session_column, '');
+	PERFORM cauce.guard("table", job.session_column);
+	UPDATE cauce.protect_job j SET phase = 'vacuum full pending', filenodes = cauce.filenodes(adopt_finish."table"), updated_at = clock_timestamp()
+		WHERE j."table" = adopt_finish."table";
+	RAISE NOTICE 'table % is protected; its files hold the plaintext until they are rewritten', "table"
+		USING HINT = format('VACUUM (FULL) %s at a quiet time, or pg_repack. What else remains: docs/adoption.md.', "table");
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_finish(regclass) IS 'last step of protect_gradually(): the sealed columns take the place of the plain ones; cauce''s own';
+
+CREATE FUNCTION cauce.adopt_abandon("table" regclass) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	name name;
+BEGIN
+	EXECUTE format('DROP TRIGGER zz_cauce_ahead ON %s', "table");
+	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
+	EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cauce_present', "table");
+	FOR name IN SELECT a.attname FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname LIKE '%$cauce' AND NOT a.attisdropped LOOP
+		EXECUTE format('ALTER TABLE %s DROP COLUMN %I', "table", name);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cauce.adopt_abandon(regclass) IS 'undoes what protect_gradually() has done so far; cauce''s own';
+
+-- It commits, so it can have no search_path of its own; it calls functions that do.
+CREATE PROCEDURE cauce.protect_gradually("table" regclass, session_column name, encrypt name[], batch integer DEFAULT 10000)
+	LANGUAGE plpgsql
+AS $$
+BEGIN
+	PERFORM cauce.adopt_begin("table", session_column, encrypt);
+	COMMIT;
+	LOOP
+		WHILE cauce.adopt_batch("table", batch) LOOP
+			COMMIT;
+		END LOOP;
+		COMMIT;
+		EXIT WHEN cauce.adopt_check("table");
+	END LOOP;
+	COMMIT;
+	PERFORM cauce.adopt_index("table");
+	COMMIT;
+	PERFORM cauce.adopt_validate("table", 'cauce_present');
+	COMMIT;
+	PERFORM cauce.adopt_validate("table", 'cauce_session');
+	COMMIT;
+	PERFORM cauce.adopt_finish("table");
+END
+$$;
+COMMENT ON PROCEDURE cauce.protect_gradually(regclass, name, name[], integer) IS
+	'protect() of a big table in batches of about so many rows, each a transaction, beside readers and writers; stopped at any point, the same CALL goes on; cauce.protect_progress shows how far it is';
+
+--
 -- Views
 --
+
+CREATE VIEW cauce.protected_table WITH (security_barrier = true) AS
+	SELECT c.oid::pg_catalog.regclass AS "table", a.attname AS account_column, s.attname AS session_column,
+		ARRAY(SELECT e.attname FROM pg_catalog.pg_attribute e JOIN pg_catalog.pg_type y ON y.oid = e.atttypid
+			WHERE e.attrelid = c.oid AND e.attnum > 0 AND NOT e.attisdropped AND y.typnamespace = 'cauce'::pg_catalog.regnamespace
+				AND y.typname ~ '^_?encrypted_'
+			ORDER BY e.attnum) AS sealed_columns,
+		t.tgnargs = 2 AS adopting
+	FROM pg_catalog.pg_trigger t
+	JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+	JOIN pg_catalog.pg_constraint f ON f.conrelid = c.oid AND f.conname = 'cauce_session' AND f.contype = 'f'
+		AND f.confrelid = 'cauce.session'::pg_catalog.regclass
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.conkey[1]
+	JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = f.conkey[2]
+	WHERE t.tgname = 'zz_cauce_seal' AND t.tgfoid = 'cauce.seal_row()'::pg_catalog.regprocedure AND t.tgparentid = 0;
+COMMENT ON VIEW cauce.protected_table IS
+	'applications'' tables that protect() made part of sessions, as the catalog has them; adopting while protect_gradually() is at work';
+
+CREATE VIEW cauce.protect_progress WITH (security_barrier = true) AS
+	SELECT j."table", CASE WHEN j.phase = 'vacuum full pending' AND NOT j.filenodes && cauce.filenodes(j."table") THEN 'done'
+			ELSE j.phase END AS phase,
+		j.rows_done, j.rows_total, j.started_at, j.updated_at
+	FROM cauce.protect_job j JOIN pg_catalog.pg_class c ON c.oid = j."table";
+COMMENT ON VIEW cauce.protect_progress IS
+	'how far protect_gradually() is with each table: sealing, checking, vacuum full pending (the files still hold plaintext), done';
 
 CREATE VIEW cauce.transcript WITH (security_invoker = true) AS
 	SELECT account_id, session_id, start_ms, end_ms, channel, seq, speaker,
@@ -1066,6 +1791,7 @@ ALTER TABLE cauce.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_failure ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert_rule ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.protect_job ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY mine ON cauce.organization FOR SELECT TO cauce_app
 	USING (id = (SELECT cauce.organization_id()));
@@ -1174,7 +1900,7 @@ CREATE POLICY owner_deletes ON cauce.alert AS RESTRICTIVE FOR DELETE
 -- Privileges. Nothing is PUBLIC's.
 --
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cauce FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA cauce FROM PUBLIC;
 
 GRANT SELECT ON cauce.organization, cauce.account, cauce.archived_session, cauce.erasure_certificate,
 	cauce.my_access_log, cauce.transcript TO cauce_app;
@@ -1199,7 +1925,8 @@ GRANT SELECT (id, organization_id, subject, role, login_role, retention_days, re
 GRANT SELECT (account_id, id, organization_id, status, started_at, ended_at, retention_days, retain_until,
 	legal_hold) ON cauce.session TO cauce_operator;
 GRANT SELECT ON cauce.retention_run, cauce.retention_failure, cauce.due_session, cauce.retention_status,
-	cauce.key_status, cauce.key_rotation, cauce.rotation_status TO cauce_operator;
+	cauce.key_status, cauce.key_rotation, cauce.rotation_status, cauce.protected_table, cauce.protect_progress
+	TO cauce_operator;
 GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate TO cauce_auditor;
 
 -- Input and output functions are reached through the type, by whoever may use it.
@@ -1227,5 +1954,5 @@ GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
 	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns(),
-	cauce.verify(regclass)
+	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;

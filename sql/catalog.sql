@@ -46,9 +46,10 @@ SELECT a.grantee::regrole AS role, p.proname FROM pg_proc p, aclexplode(proacl) 
 		AND a.grantee IN ('cauce_app'::regrole, 'cauce_operator'::regrole)
 	ORDER BY a.grantee::regrole::text COLLATE "C", p.proname COLLATE "C";
 
--- Every SECURITY DEFINER function, and every one in a language of SQL's, has its search_path set.
+-- Every SECURITY DEFINER function, and every one in a language of SQL's, has its search_path set;
+-- but a procedure, which could not commit then.
 SELECT oid::regprocedure AS function FROM pg_proc
-	WHERE pronamespace = 'cauce'::regnamespace
+	WHERE pronamespace = 'cauce'::regnamespace AND prokind <> 'p'
 		AND (prosecdef OR prolang IN (SELECT oid FROM pg_language WHERE lanname IN ('sql', 'plpgsql')))
 		AND NOT coalesce(proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
 -- No C function is SECURITY DEFINER.
@@ -101,7 +102,7 @@ SELECT oid::regoperator FROM pg_operator
 SELECT opcname FROM pg_opclass WHERE opcintype::regtype::text LIKE 'cauce.encrypted\_%';
 
 -- The contract's functions.
-SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') -> ' || pg_get_function_result(p.oid) AS function
+SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' -> ' || pg_get_function_result(p.oid), '') AS function
 	FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype
 	WHERE pronamespace = 'cauce'::regnamespace AND t.typname <> 'trigger' ORDER BY p.proname COLLATE "C", 1;
 

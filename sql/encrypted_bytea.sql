@@ -115,11 +115,11 @@ DELETE FROM file WHERE id = 71 RETURNING body;
 MERGE INTO file USING (VALUES (70, '\x70'::bytea), (72, '\x72')) AS v (id, body) ON file.id = v.id
 	WHEN MATCHED THEN UPDATE SET body = v.body WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.body);
 SELECT body FROM file WHERE id >= 70 ORDER BY id;
-COPY file FROM STDIN;
-80	\\x00ff
-81	\N
-82	
-83	abc\\\\
+COPY file FROM STDIN (DELIMITER '|');
+80|\\x00ff
+81|\N
+82|
+83|abc\\\\
 \.
 COPY (SELECT * FROM file WHERE id >= 80 ORDER BY id) TO STDOUT;
 COPY (SELECT * FROM file WHERE id >= 80 ORDER BY id) TO STDOUT (FORMAT csv);

@@ -137,7 +137,7 @@ COPY form FROM STDIN;
 COPY (SELECT * FROM form WHERE id >= 80 ORDER BY id) TO STDOUT;
 COPY (SELECT * FROM form WHERE id >= 80 ORDER BY id) TO STDOUT (FORMAT csv);
 COPY form FROM STDIN;
-83	{"open": 
+83	{"open":
 \.
 
 -- No index, no order, no statistics

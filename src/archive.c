@@ -21,6 +21,7 @@
 #include "rewrap.h"
 #include "identity.h"
 #include "keyring.h"
+#include "protect.h"
 #include "sealed.h"
 #include "secret.h"
 #include "spi.h"
@@ -150,8 +151,10 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	bool found;
 
 	SpiEnter(&scope, false);
-	CustodyBegin(account, session);
 	found = LockSession(account, session);
+	if (found)
+		ProtectedRefuseArchive(account, session);
+	CustodyBegin(account, session);
 	if (found)
 	{
 		text *bundle = TakeBundle(account, session);

@@ -18,6 +18,7 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "protect.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	AuthorityInit();
 	DataKeyInit();
 	SessionInit();
+	ProtectInit();
 	LiteralsInit();
 	DerivedInit();
 	RedactInit();

@@ -85,12 +85,19 @@ WipeAtExit(int code, Datum arg)
 	WipeCache();
 }
 
+/*
+ * WipeAtEnd wipes everything at abort. A commit leaves the keys in their locked memory,
+ * but no key schedule in OpenSSL's contexts, which are not: an idle process has none there.
+ */
 static void
-WipeAtAbort(XactEvent event, void *arg)
+WipeAtEnd(XactEvent event, void *arg)
 {
 	checked_at = 0;
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		WipeCache();
+	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PARALLEL_COMMIT ||
+			 event == XACT_EVENT_PREPARE)
+		CipherForget();
 }
 
 /* WipeAtSubabort: a key made in the subtransaction has never existed. */
@@ -119,7 +126,7 @@ WipeAtInvalidation(Datum arg, Oid relation)
 void
 DataKeyInit(void)
 {
-	RegisterXactCallback(WipeAtAbort, NULL);
+	RegisterXactCallback(WipeAtEnd, NULL);
 	RegisterSubXactCallback(WipeAtSubabort, NULL);
 	CacheRegisterRelcacheCallback(WipeAtInvalidation, (Datum) 0);
 }

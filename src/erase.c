@@ -26,6 +26,7 @@
 #include "erase.h"
 #include "identity.h"
 #include "jose.h"
+#include "protect.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_hold_session);
@@ -217,7 +218,10 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 		   8, types, values, nulls, false);
 }
 
-/* DeleteContent deletes everything that hangs on a session; the counts as JSON. Inside of an SpiScope. */
+/*
+ * DeleteContent deletes everything that hangs on a session, protected tables left to their
+ * foreign keys; the counts as JSON. Inside of an SpiScope.
+ */
 static char *
 DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 {
@@ -227,6 +231,7 @@ DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 	uint64 segment_count;
 	uint64 report_count;
 	uint64 alert_count;
+	StringInfoData counts;
 
 	segment_count = SpiRunSession(&segments,
 								  "DELETE FROM cauce.transcript_segment"
@@ -238,9 +243,24 @@ DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
 	alert_count =
 		SpiRunSession(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
 					  account, session, false);
-	return psprintf("{\"sessions\": 1, \"segments\": " UINT64_FORMAT ", \"reports\": " UINT64_FORMAT
-					", \"alerts\": " UINT64_FORMAT "}",
-					segment_count, report_count, alert_count);
+	initStringInfo(&counts);
+	appendStringInfo(&counts,
+					 "{\"sessions\": 1, \"segments\": " UINT64_FORMAT
+					 ", \"reports\": " UINT64_FORMAT ", \"alerts\": " UINT64_FORMAT,
+					 segment_count, report_count, alert_count);
+	if (!InCustody())
+		ProtectedErase(account, session, &counts);
+	appendStringInfoChar(&counts, '}');
+	return counts.data;
+}
+
+/* RefuseHeld raises. */
+void
+RefuseHeld(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the session is under legal hold"),
+					errdetail("It can be neither erased, archived nor rewritten."),
+					errhint("Ask for the hold to be released.")));
 }
 
 /* cauce.hold_session(), BEFORE DELETE OR UPDATE FOR EACH ROW: a legal hold forbids it. */
@@ -259,9 +279,7 @@ cauce_hold_session(PG_FUNCTION_ARGS)
 						RelationGetDescr(trigger->tg_relation), &isnull);
 
 	if (!isnull && DatumGetBool(held))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the session is under legal hold"),
-						errdetail("It can be neither erased, archived nor rewritten."),
-						errhint("Ask for the hold to be released.")));
+		RefuseHeld();
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
 																	  : trigger->tg_trigtuple);
 }

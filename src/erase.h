@@ -15,4 +15,7 @@
 extern bool EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 extern bool EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 
+/* RefuseHeld raises 55006: the session is under legal hold. */
+extern void RefuseHeld(void);
+
 #endif

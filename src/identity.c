@@ -28,6 +28,7 @@
 
 #include "identity.h"
 #include "literals.h"
+#include "secret.h"
 #include "session.h"
 #include "spi.h"
 
@@ -193,6 +194,7 @@ AssignToken(const char *newval, void *extra)
 	ForgetIdentity();
 	if (claims != NULL)
 	{
+		SecretRefuseCore(); /* from here on statements hold content, keys or not */
 		NoteIdentified();
 		LiteralsForget(claims->subject);
 	}

@@ -51,6 +51,8 @@ LauncherInit(void)
 							&retention_naptime, 5 * SECS_PER_MINUTE, 1, SECS_PER_DAY, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
 
+	if (IsBinaryUpgrade)
+		return; /* pg_upgrade runs this server: nothing may be archived or erased now */
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = 10;

@@ -3,7 +3,7 @@
  *		Parsing cached plans anew for a new identity.
  *
  * A literal such as 'text' in INSERT … VALUES ('text') is sealed when the statement
- * is parsed, for whoever is asking then, and the plan keeps it. The sealing trigger
+ * is parsed, for whoever is asking then, or nobody, and the plan keeps it. The trigger
  * rightly refuses it to another identity over the same connection, which is what a
  * pooler makes of a prepared statement or a PL/pgSQL function. So a process that
  * has parsed such a literal drops its plans when another subject's token is set.
@@ -22,7 +22,8 @@
 
 static post_parse_analyze_hook_type next_hook = NULL;
 
-/* The subject that this process parsed sealed literals for last; empty for none. */
+/* Whether this process has parsed sealed literals, and for whom last; empty for no identity. */
+static bool parsed = false;
 static char parsed_for[TOKEN_MAX_SUBJECT];
 
 /* HasLiteral tells whether a parse tree holds a constant with sealed values in it. */
@@ -46,10 +47,14 @@ NoticeLiterals(ParseState *state, Query *query, JumbleState *jumble)
 
 	if (next_hook != NULL)
 		next_hook(state, query, jumble);
-	if (subject == NULL || query->commandType == CMD_UTILITY || strcmp(parsed_for, subject) == 0)
+	if (subject == NULL)
+		subject = "";
+	if (query->commandType == CMD_UTILITY || (parsed && strcmp(parsed_for, subject) == 0))
 		return; /* what a utility statement holds is parsed by itself */
-	if (HasLiteral((Node *) query, NULL))
-		strlcpy(parsed_for, subject, sizeof(parsed_for));
+	if (!HasLiteral((Node *) query, NULL))
+		return;
+	parsed = true;
+	strlcpy(parsed_for, subject, sizeof(parsed_for));
 }
 
 /* LiteralsInit installs the hook. */
@@ -64,8 +69,8 @@ LiteralsInit(void)
 void
 LiteralsForget(const char *subject)
 {
-	if (parsed_for[0] == '\0' || strcmp(parsed_for, subject) == 0)
+	if (!parsed || strcmp(parsed_for, subject) == 0)
 		return;
 	ResetPlanCache();
-	parsed_for[0] = '\0';
+	parsed = false;
 }

@@ -1,6 +1,6 @@
 /*
  * redact.c
- *		The log hook.
+ *		The log hook, and what pg_stat_statements may keep.
  *
  * A message that arises in a transaction under an identity, while a statement
  * that names the schema cauce runs, or that looks as if it held a token, goes to the client as it is and to the server log as a line that says
@@ -11,6 +11,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "parser/analyze.h"
+#include "replication/logicalworker.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 #include "utils/guc.h"
@@ -20,12 +22,14 @@
 
 static bool redact_logs = true;
 static emit_log_hook_type next_hook = NULL;
+static post_parse_analyze_hook_type next_analyze = NULL;
 static bool redacting = false;
 
 /* How EXECUTE's line in the log tells the statement's text: errdetail_execute() in postgres.c. */
 static const char PreparedPrefix[] = "prepare: ";
 
 static void RedactLog(ErrorData *error);
+static void WithholdStatement(ParseState *state, Query *query, JumbleState *jumble);
 
 /* RedactInit installs the hook. */
 void
@@ -36,6 +40,8 @@ RedactInit(void)
 							 NULL, &redact_logs, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	next_hook = emit_log_hook;
 	emit_log_hook = RedactLog;
+	next_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = WithholdStatement;
 }
 
 /*
@@ -65,10 +71,30 @@ IsTelling(const char *text)
 	return text != NULL && (strstr(text, "cauce.") != NULL || strstr(text, "eyJ") != NULL);
 }
 
-/* IsSensitive decides about one message. */
+/*
+ * WithholdStatement takes the query identifier from a utility statement that the log
+ * would not show: pg_stat_statements keeps the text of such statements as it is, in a file,
+ * and passes over what has no identifier. Of other statements it replaces the constants.
+ */
+static void
+WithholdStatement(ParseState *state, Query *query, JumbleState *jumble)
+{
+	if (next_analyze != NULL)
+		next_analyze(state, query, jumble);
+	if (redact_logs && query->commandType == CMD_UTILITY &&
+		(IdentifiedBlock() || IsTelling(state->p_sourcetext)))
+		query->queryId = 0;
+}
+
+/*
+ * IsSensitive decides about one message. What a logical replication worker has in hand is
+ * sealed, and nobody could resolve a conflict that the log does not name.
+ */
 static bool
 IsSensitive(const ErrorData *error)
 {
+	if (IsLogicalWorker())
+		return IdentifiedBlock();
 	return IdentifiedBlock() || IsTelling(debug_query_string) || IsTelling(error->message) ||
 		   IsTelling(error->detail) || IsTelling(error->detail_log) || IsTelling(error->context);
 }

@@ -8,6 +8,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -16,6 +17,7 @@
 #include "binding.h"
 #include "row_shape.h"
 #include "sealed_type.h"
+#include "spi.h"
 
 /* ColumnNamed finds a UUID column or raises. */
 static AttrNumber
@@ -77,6 +79,74 @@ FindPrimaryKey(RowShape *shape, Relation relation, MemoryContext context)
 	ReleaseSysCache(tuple);
 }
 
+/* RowShapeTrigger finds the trigger by its function; whoever writes a row may not know schema cauce. */
+const Trigger *
+RowShapeTrigger(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+	Oid schema = CauceSchema();
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Oid function = triggers->triggers[i].tgfoid;
+
+		if (get_func_namespace(function) == schema &&
+			strcmp(get_func_name(function), "seal_row") == 0)
+			return &triggers->triggers[i];
+	}
+	return NULL;
+}
+
+/*
+ * FindOwner fills in the columns that say whose a row is. A foreign key to cauce.session
+ * tells them whatever they are called by now; else the trigger's argument does.
+ */
+static void
+FindOwner(RowShape *shape, Relation relation, const Trigger *trigger)
+{
+	Oid sessions = CauceTable("session");
+	AttrNumber id = get_attnum(sessions, "id");
+	ListCell *cell;
+
+	if (trigger->tgnargs == 0)
+	{
+		shape->account = ColumnNamed(relation, "id");
+		return;
+	}
+	foreach (cell, RelationGetFKeyList(relation))
+	{
+		const ForeignKeyCacheInfo *key = lfirst(cell);
+
+		if (key->confrelid == sessions && key->nkeys == 2)
+		{
+			int at = key->confkey[0] == id ? 0 : 1;
+
+			shape->session = key->conkey[at];
+			shape->account = key->conkey[1 - at];
+			return;
+		}
+	}
+	shape->account = ColumnNamed(relation, "account_id");
+	shape->session = ColumnNamed(relation, trigger->tgargs[0]);
+}
+
+/* ReadMode tells from the arguments behind the session's column what is being done to the table. */
+static void
+ReadMode(RowShape *shape, const Trigger *trigger, MemoryContext context)
+{
+	FormerNames *former;
+
+	shape->is_adopting = trigger->tgnargs == 2 && strcmp(trigger->tgargs[1], "adopting") == 0;
+	if (trigger->tgnargs != 6 || strcmp(trigger->tgargs[1], "rebinding") != 0)
+		return;
+	former = MemoryContextAlloc(context, sizeof(FormerNames));
+	former->schema = MemoryContextStrdup(context, trigger->tgargs[2]);
+	former->table = MemoryContextStrdup(context, trigger->tgargs[3]);
+	former->column = MemoryContextStrdup(context, trigger->tgargs[4]);
+	former->former_column = MemoryContextStrdup(context, trigger->tgargs[5]);
+	shape->former = former;
+}
+
 /* NameRoot lists schema and table. The shape lives no longer than a lock on the table, so they stay true. */
 static void
 NameRoot(RowShape *shape, MemoryContext context)
@@ -127,26 +197,53 @@ RowShapeMake(Relation relation, const Trigger *trigger, MemoryContext context)
 		shape->root = llast_oid(get_partition_ancestors(shape->relation));
 	NameRoot(shape, context);
 	shape->columns = descriptor->natts;
-	if (trigger == NULL)
-		shape->account = InvalidAttrNumber;
-	else if (trigger->tgnargs > 0)
+	if (trigger != NULL)
 	{
-		shape->account = ColumnNamed(relation, "account_id");
-		shape->session = ColumnNamed(relation, trigger->tgargs[0]);
+		ReadMode(shape, trigger, context);
+		FindOwner(shape, relation, trigger);
 	}
-	else
-		shape->account = ColumnNamed(relation, "id");
 	FindPrimaryKey(shape, relation, context);
 	for (int i = 0; i < descriptor->natts; i++)
 		AddColumn(shape, TupleDescAttr(descriptor, i), trigger != NULL);
 	return shape;
 }
 
-/* RowName lists schema, table and primary key. */
-void
-RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+/* RowOwner reads the row. */
+bool
+RowOwner(const RowShape *shape, Relation relation, HeapTuple row, pg_uuid_t *account,
+		 pg_uuid_t *session)
 {
-	appendBinaryStringInfo(name, shape->root_name.data, shape->root_name.len);
+	bool isnull;
+	Datum value = heap_getattr(row, shape->account, RelationGetDescr(relation), &isnull);
+
+	memset(session, 0, sizeof(*session));
+	if (isnull)
+		return false;
+	*account = *DatumGetUUIDP(value);
+	if (shape->session == InvalidAttrNumber)
+		return true;
+	value = heap_getattr(row, shape->session, RelationGetDescr(relation), &isnull);
+	if (!isnull)
+		*session = *DatumGetUUIDP(value);
+	return !isnull;
+}
+
+/* RowColumn takes off what is there during an adoption only. */
+const char *
+RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
+{
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
+	int rest = (int) strlen(name) - (int) strlen(ADOPTING_SUFFIX);
+
+	if (shape->is_adopting && rest > 0 && strcmp(name + rest, ADOPTING_SUFFIX) == 0)
+		return pnstrdup(name, rest);
+	return name;
+}
+
+/* NamePrimaryKey lists the values that identify the row. */
+static void
+NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
 	for (int i = 0; i < shape->primary_count; i++)
 	{
 		bool isnull;
@@ -159,4 +256,28 @@ RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
 		else
 			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
 	}
+}
+
+/* RowName lists schema, table and primary key. */
+void
+RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	appendBinaryStringInfo(name, shape->root_name.data, shape->root_name.len);
+	NamePrimaryKey(name, shape, relation, row);
+}
+
+/* RowFormerName lists what they were. */
+void
+RowFormerName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
+{
+	RowNameAdd(name, shape->former->schema);
+	RowNameAdd(name, shape->former->table);
+	NamePrimaryKey(name, shape, relation, row);
+}
+
+/* RowFormerColumn looks a name up. */
+const char *
+RowFormerColumn(const RowShape *shape, const char *column)
+{
+	return strcmp(column, shape->former->column) == 0 ? shape->former->former_column : column;
 }

@@ -4,6 +4,10 @@
  *
  *		cauce.seal_row()             the row belongs to its account
  *		cauce.seal_row('session_id') the row belongs to the session in that column
+ *		cauce.seal_row('session_id', 'adopting')
+ *									 so does it, but who may write is not cauce's to say yet
+ *		cauce.seal_row('session_id', 'rebinding', schema, table, column, former column)
+ *									 so does it, and what is bound to a former name is bound anew
  *
  * The table has a column account_id and a primary key. Every value of a sealed type,
  * in a column or in an array, is opened and sealed again under the account's or the
@@ -29,6 +33,16 @@
 #include "session.h"
 
 PG_FUNCTION_INFO_V1(cauce_seal_row);
+
+/* Where values of a row lie: whose it is, and the fields that their bindings begin with. */
+typedef struct Place
+{
+	const RowShape *shape;
+	pg_uuid_t account;
+	pg_uuid_t session;
+	StringInfoData name;
+	StringInfoData former; /* as it was before a renaming */
+} Place;
 
 /* ShapeOf describes the trigger's table, once for as long as it stays as it is. */
 static RowShape *
@@ -66,31 +80,72 @@ KeyFor(const RowShape *shape, const pg_uuid_t *account, const pg_uuid_t *session
 	return key;
 }
 
-/* Reseal opens a value and seals it for its place; unchanged when it lies there already. */
-static Datum
-Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *account,
-	   const pg_uuid_t *session, const uint8 *binding)
+/*
+ * LiesThere tells whether a value is bound to its place already. Its header tells, so
+ * of a long value only the first bytes are fetched: most UPDATEs leave it alone.
+ */
+static bool
+LiesThere(const Place *place, SealedKind kind, Datum value, const uint8 *binding)
 {
-	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	Sealed *head;
 	const DataKey *key;
+
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		head = (Sealed *) PG_DETOAST_DATUM_SLICE(value, 0, SEALED_MIN_BYTES);
+	else
+		head = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	SealedCheckForm(head, kind);
+	if (AuthorityIsLoading() && SealedIsBoundTo(head, binding))
+		return true; /* a dump's row, whose key may come after it */
+	key = KeyFor(place->shape, &place->account, &place->session);
+	return key != NULL && SealedIsBound(head, &key->id, key->generation, binding);
+}
+
+/* WasRenamed tells whether a value is bound to its place as it was called before a renaming. */
+static bool
+WasRenamed(Place *place, const Sealed *sealed, const char *former_last)
+{
+	uint8 former[SEALED_BINDING_BYTES];
+
+	if (place->shape->former == NULL)
+		return false;
+	BindingOf(&place->former, former_last, former);
+	return SealedIsBoundTo(sealed, former);
+}
+
+/*
+ * Reseal opens a value and seals it for its place, whose binding ends with the field
+ * last; unchanged when it lies there already. What was bound to this very place under
+ * a former name cauce itself opens.
+ */
+static Datum
+Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char *former_last)
+{
+	uint8 binding[SEALED_BINDING_BYTES];
+	Sealed *sealed;
+	bool was_renamed;
 	Sealed *fresh;
 	char *bytes = NULL;
 	Size size = 0;
 
-	SealedCheckForm(sealed, kind);
-	if (AuthorityIsLoading() && SealedIsBoundTo(sealed, binding))
-		return value; /* a dump's row, whose key may come after it */
-	key = KeyFor(shape, account, session);
-	if (key != NULL && SealedIsBound(sealed, &key->id, key->generation, binding))
+	BindingOf(&place->name, last, binding);
+	if (LiesThere(place, kind, value, binding))
 		return value;
-	if (SealedOpenToReseal(sealed, kind, account, &bytes, &size) != OPEN_OK)
+	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	was_renamed = WasRenamed(place, sealed, former_last);
+	if (was_renamed)
+		CustodyBegin(&place->account, &place->session);
+	if (SealedOpenToReseal(sealed, kind, &place->account, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
 								  "open it."),
 						errhint("Copy it as its owner.")));
-	fresh = shape->session != 0 ? SealForSession(kind, bytes, size, account, session, binding)
-								: SealForAccount(kind, bytes, size, account, binding);
+	if (was_renamed)
+		CustodyEnd();
+	fresh = place->shape->session != 0
+				? SealForSession(kind, bytes, size, &place->account, &place->session, binding)
+				: SealForAccount(kind, bytes, size, &place->account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);
@@ -98,8 +153,7 @@ Reseal(const RowShape *shape, SealedKind kind, Datum value, const pg_uuid_t *acc
 
 /* ResealArray does so with every element, bound to its place; the array unchanged when all lie there already. */
 static Datum
-ResealArray(const RowShape *shape, const SealedColumn *column, Datum value,
-			const pg_uuid_t *account, const pg_uuid_t *session, StringInfo column_name)
+ResealArray(Place *place, const SealedColumn *column, Datum value)
 {
 	ArrayType *array = DatumGetArrayTypeP(value);
 	Datum *elements;
@@ -110,15 +164,13 @@ ResealArray(const RowShape *shape, const SealedColumn *column, Datum value,
 	deconstruct_array(array, column->element, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
 	{
-		uint8 binding[SEALED_BINDING_BYTES];
-		char place[12];
+		char at[12];
 		Datum fresh;
 
 		if (nulls[i])
 			continue;
-		pg_ltoa(i + 1, place);
-		BindingOf(column_name, place, binding);
-		fresh = Reseal(shape, column->kind, elements[i], account, session, binding);
+		pg_ltoa(i + 1, at);
+		fresh = Reseal(place, column->kind, elements[i], at, at);
 		changed = changed || fresh != elements[i];
 		elements[i] = fresh;
 	}
@@ -131,20 +183,20 @@ ResealArray(const RowShape *shape, const SealedColumn *column, Datum value,
 
 /* ResealColumn seals what one column of the row holds for its place. */
 static Datum
-ResealColumn(const RowShape *shape, const SealedColumn *column, const char *name, Datum value,
-			 const pg_uuid_t *account, const pg_uuid_t *session, StringInfo row_name)
+ResealColumn(Place *place, const SealedColumn *column, const char *name, Datum value)
 {
-	uint8 binding[SEALED_BINDING_BYTES];
-	int row_size = row_name->len;
+	const char *former_name =
+		place->shape->former != NULL ? RowFormerColumn(place->shape, name) : name;
+	int size = place->name.len;
+	int former_size = place->former.len;
 
 	if (!OidIsValid(column->element))
-	{
-		BindingOf(row_name, name, binding);
-		return Reseal(shape, column->kind, value, account, session, binding);
-	}
-	RowNameAdd(row_name, name);
-	value = ResealArray(shape, column, value, account, session, row_name);
-	row_name->len = row_size;
+		return Reseal(place, column->kind, value, name, former_name);
+	RowNameAdd(&place->name, name);
+	RowNameAdd(&place->former, former_name);
+	value = ResealArray(place, column, value);
+	place->name.len = size;
+	place->former.len = former_size;
 	return value;
 }
 
@@ -157,9 +209,7 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	TupleDesc descriptor;
 	RowShape *shape;
 	HeapTuple row;
-	StringInfoData row_name;
-	pg_uuid_t account;
-	pg_uuid_t session = {{0}};
+	Place place;
 	bool isnull;
 	Datum value;
 
@@ -172,25 +222,21 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	shape = ShapeOf(fcinfo, trigger);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 
-	value = heap_getattr(row, shape->account, descriptor, &isnull);
-	if (!isnull)
-		account = *DatumGetUUIDP(value);
-	if (!isnull && shape->session != 0)
+	place.shape = shape;
+	if (!RowOwner(shape, relation, row, &place.account, &place.session))
 	{
-		value = heap_getattr(row, shape->session, descriptor, &isnull);
-		if (!isnull)
-			session = *DatumGetUUIDP(value);
-	}
-	if (isnull)
-	{
-		if (!TokenInForce())
-			AuthorityToWrite(&session, NULL);
+		if (!TokenInForce() && !shape->is_adopting)
+			AuthorityToWrite(&place.session, NULL);
 		return PointerGetDatum(row); /* the column's NOT NULL says it best */
 	}
-	AuthorityToWrite(&account, shape->session != 0 ? &session : NULL);
+	if (!shape->is_adopting)
+		AuthorityToWrite(&place.account, shape->session != 0 ? &place.session : NULL);
 
-	initStringInfo(&row_name);
-	RowName(&row_name, shape, relation, row);
+	initStringInfo(&place.name);
+	initStringInfo(&place.former);
+	RowName(&place.name, shape, relation, row);
+	if (shape->former != NULL)
+		RowFormerName(&place.former, shape, relation, row);
 	for (int i = 0; i < shape->sealed_count; i++)
 	{
 		const SealedColumn *column = &shape->sealed[i];
@@ -201,11 +247,11 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 		value = heap_getattr(row, number, descriptor, &isnull);
 		if (isnull)
 			continue;
-		fresh = ResealColumn(shape, column, NameStr(TupleDescAttr(descriptor, number - 1)->attname),
-							 value, &account, &session, &row_name);
+		fresh = ResealColumn(&place, column, RowColumn(shape, relation, number), value);
 		if (fresh != value)
 			row = heap_modify_tuple_by_cols(row, descriptor, 1, &number, &fresh, &no);
 	}
-	pfree(row_name.data);
+	pfree(place.name.data);
+	pfree(place.former.data);
 	return PointerGetDatum(row);
 }

@@ -51,16 +51,15 @@ DamagedValue(const char *detail)
 					errdetail("%s", detail), errhint("Restore the row from a backup.")));
 }
 
-/* TooLong raises 54000. */
+/* RequireLength raises 54000 for a value that has too many bytes; how says in which form. */
 static void
-TooLong(Size size, Size sealed_size)
+RequireLength(Size size, Size limit, const char *how)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("a value of %zu bytes is too long to be sealed", size),
-			 errdetail("Sealed it takes %zu bytes; the limit is %zu, or one gigabyte unsealed.",
-					   sealed_size, (Size) SEALED_MAX_BYTES),
-			 errhint("Store it in parts.")));
+	if (size > limit)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("a value is too long to be sealed"),
+						errdetail("%s it has %zu bytes; the limit is %zu.", how, size, limit),
+						errhint("Store it in parts.")));
 }
 
 /* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
@@ -125,8 +124,7 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 	Sealed *sealed;
 	uint8 *at;
 
-	if (total - VARHDRSZ > SEALED_MAX_BYTES || size > MaxAllocSize - VARHDRSZ - 1)
-		TooLong(size, total - VARHDRSZ);
+	RequireLength(total - VARHDRSZ, SEALED_MAX_BYTES, "Compressed and sealed");
 	sealed = palloc(total);
 	SET_VARSIZE(sealed, total);
 	at = (uint8 *) VARDATA(sealed);
@@ -191,6 +189,7 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 	const Identity *who = CurrentIdentity();
 	const DataKey *durable = NULL;
 
+	RequireLength(size, MaxAllocSize - VARHDRSZ - 1, "In the clear");
 	if (who != NULL)
 		durable = DataKeyForAccount(&who->account);
 	else

@@ -138,7 +138,7 @@ MayHandInSealed(void)
 static Sealed *
 FromSealedForm(SealedKind kind, const char *text, Size size)
 {
-	Size room = (size - PREFIX_BYTES) / 4 * 3 + 3;
+	Size room = (size - PREFIX_BYTES) / 4 * 3 + 3; /* pg_b64_dec_len() overflows, too */
 	Sealed *sealed = palloc(VARHDRSZ + room);
 	int got;
 
@@ -212,7 +212,7 @@ static char *
 ToSealedForm(const Sealed *sealed, Size *size)
 {
 	Size bytes = VARSIZE_ANY_EXHDR(sealed);
-	int room;
+	Size room = (bytes + 2) / 3 * 4; /* pg_b64_enc_len() overflows from 512 MB on */
 	char *text;
 	int wrote;
 
@@ -222,11 +222,10 @@ ToSealedForm(const Sealed *sealed, Size *size)
 				 errmsg("a sealed value is too long for its text form"),
 				 errdetail("It has %zu bytes; the limit is %zu.", bytes, (Size) SEALED_MAX_BYTES),
 				 errhint("Read it as its owner.")));
-	room = pg_b64_enc_len((int) bytes);
 	text = palloc(PREFIX_BYTES + room + 1);
 	memcpy(text, SealedPrefix, PREFIX_BYTES);
-	wrote =
-		pg_b64_encode((const void *) VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES, room);
+	wrote = pg_b64_encode((const void *) VARDATA_ANY(sealed), (int) bytes, text + PREFIX_BYTES,
+						  (int) room);
 	if (wrote < 0)
 		elog(ERROR, "could not encode a sealed value");
 	*size = PREFIX_BYTES + wrote;

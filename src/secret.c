@@ -6,6 +6,10 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "miscadmin.h"
 
 #include "secret.h"
 
@@ -15,6 +19,13 @@
  */
 #define SECRET_HEAP_BYTES (512 * 1024)
 #define SECRET_CELL_BYTES 32
+
+/*
+ * What RLIMIT_CORE must be for no core dump at all (Linux, fs/coredump.c): a core file is
+ * not begun below one page, but a program that core_pattern pipes cores to gets them whole
+ * under 0. 1 is the value at which the kernel refuses that as well.
+ */
+#define NO_CORE_BYTES 1
 
 static void PrepareHeap(void);
 
@@ -61,12 +72,41 @@ WipingFree(void *bytes)
 	free(bytes);
 }
 
+/* RefuseCore lowers the limit for good; where it is 0 already, which would let pipes through, it takes another way. */
+static bool
+RefuseCore(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) != 0)
+		return false;
+	if (limit.rlim_max < NO_CORE_BYTES)
+		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+	limit.rlim_cur = limit.rlim_max = NO_CORE_BYTES;
+	return setrlimit(RLIMIT_CORE, &limit) == 0;
+}
+
+/* SecretRefuseCore does so once. */
+void
+SecretRefuseCore(void)
+{
+	static int refused_pid = 0;
+
+	if (refused_pid == MyProcPid)
+		return;
+	if (!RefuseCore())
+		ereport(LOG, (errmsg("could not refuse core dumps of this process: %m"),
+					  errdetail("Content could reach a core file.")));
+	refused_pid = MyProcPid;
+}
+
 /* PrepareHeap makes the locked heap once a process: locks are not inherited by fork. */
 static void
 PrepareHeap(void)
 {
 	if (CRYPTO_secure_malloc_initialized())
 		return;
+	SecretRefuseCore();
 	switch (CRYPTO_secure_malloc_init(SECRET_HEAP_BYTES, SECRET_CELL_BYTES))
 	{
 		case 0:

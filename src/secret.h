@@ -14,6 +14,12 @@ extern void *SecretAlloc(Size size);
 /* SecretFree wipes and releases what SecretAlloc gave; NULL is allowed. */
 extern void SecretFree(void *secret, Size size);
 
+/*
+ * SecretRefuseCore makes this process leave no core dump when it crashes: plaintext lies in
+ * the server's own buffers while it is on its way. The first SecretAlloc does the same.
+ */
+extern void SecretRefuseCore(void);
+
 /* SecretWipe overwrites bytes that live elsewhere: plaintext in a palloc'd buffer, a key on the stack. */
 extern void SecretWipe(void *bytes, Size size);
 

@@ -17,7 +17,6 @@
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -68,22 +67,6 @@ typedef struct Reading
 	RowShape *shape;
 	bool is_archive; /* cauce.archived_session: bundles, in no column of a sealed type */
 } Reading;
-
-/* SealingTrigger finds the trigger that binds a table's rows, or NULL. */
-static const Trigger *
-SealingTrigger(Relation relation)
-{
-	List *name = list_make2(makeString("cauce"), makeString("seal_row"));
-	Oid function = LookupFuncName(name, 0, NULL, false);
-	TriggerDesc *triggers = relation->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		if (triggers->triggers[i].tgfoid == function)
-			return &triggers->triggers[i];
-	}
-	return NULL;
-}
 
 /* UuidAt reads a UUID column of the row; false for NULL. */
 static bool
@@ -259,7 +242,7 @@ JudgeColumn(const Reading *reading, HeapTuple row, const SealedColumn *column, P
 			StringInfo row_name)
 {
 	TupleDesc descriptor = RelationGetDescr(reading->relation);
-	const char *name = NameStr(TupleDescAttr(descriptor, column->number - 1)->attname);
+	const char *name = RowColumn(reading->shape, reading->relation, column->number);
 	int row_size = row_name->len;
 	bool isnull;
 	Datum value = heap_getattr(row, column->number, descriptor, &isnull);
@@ -351,7 +334,7 @@ VerifyOne(ReturnSetInfo *result, Oid table)
 	Reading reading = {.result = result, .relation = relation};
 	bool has_sealed;
 
-	reading.shape = RowShapeMake(relation, SealingTrigger(relation), CurrentMemoryContext);
+	reading.shape = RowShapeMake(relation, RowShapeTrigger(relation), CurrentMemoryContext);
 	reading.is_archive = table == CauceTable("archived_session");
 	has_sealed = reading.is_archive || reading.shape->sealed_count > 0;
 	if (has_sealed && relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)

@@ -89,6 +89,24 @@ for my $kind (sort keys %value)
 	};
 }
 
+subtest 'a value that a superuser carried elsewhere' => sub {
+	# Within one account it opens, as docs/threat-model.md says; the binding tells.
+	my $other = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title) VALUES ('other') RETURNING id});
+	my $form = $cluster->superuser("SELECT client FROM cauce.session WHERE id = '$session'");
+	$cluster->superuser("BEGIN; SET LOCAL session_replication_role = replica;
+		UPDATE cauce.session SET title = '$form' WHERE id IN ('$session', '$other'); COMMIT");
+	for ([ $session, 'to another column' ], [ $other, 'to another session' ])
+	{
+		my ($at, $where) = @$_;
+		my $moved = $cluster->superuser("SELECT title FROM cauce.session WHERE id = '$at'");
+		is($moved, $form, "$where, as it was");
+		my $result = opened($moved, place => [ 'cauce', 'session', $account, $at, 'title' ]);
+		ok($result->{status} != 0 && $result->{out} eq '', 'does not belong there');
+		like($result->{err}, qr/another place/, 'and that is said');
+	}
+	$cluster->sql(app => $token, "UPDATE cauce.session SET title = '' WHERE id = '$session'");
+};
+
 subtest 'a bundle' => sub {
 	$cluster->sql(app => $token, "SELECT cauce.archive_session('$session')");
 	my $form = $cluster->superuser("SELECT bundle FROM cauce.archived_session WHERE id = '$session'");

@@ -33,9 +33,8 @@ sub fill
 sub stored
 {
 	my ($cluster, $database) = @_;
-	return { map { $_ => $cluster->superuser(
-				"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")), '') FROM cauce.$_ t",
-				database => $database) } @published };
+	my $all = join ' UNION ALL ', map { "SELECT '$_', count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")), '') FROM cauce.$_ t" } @published;
+	return { map { split /\|/, $_, 2 } split /\n/, $cluster->superuser($all, database => $database) };
 }
 
 # opened gives what an owner reads.
@@ -50,18 +49,19 @@ sub opened
 sub synchronized
 {
 	my ($subscriber, $database) = @_;
-	return 0 if !$subscriber->poll_until(q{SELECT count(*) > 0 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel}, 't', 30, database => $database);
+	return 0 if !$subscriber->poll_until(q{SELECT count(*) > 0 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel}, 't', 90, database => $database);
 	my $position = $publisher->superuser('SELECT pg_current_wal_flush_lsn()');
-	return $publisher->poll_until("SELECT confirmed_flush_lsn >= '$position' FROM pg_replication_slots WHERE slot_name = 'copy_$database'", 't');
+	return $publisher->poll_until("SELECT confirmed_flush_lsn >= '$position' FROM pg_replication_slots WHERE slot_name = 'copy_$database'", 't', 90);
 }
 
 # subscribe gives a database of the subscriber's the extension and a subscription.
 sub subscribe
 {
-	my ($subscriber, $database, $options) = @_;
+	my ($subscriber, $database, $options, $publication) = @_;
+	$publication //= 'everything';
 	my $source = $publisher->dsn('postgres');
 	$subscriber->superuser("SET client_min_messages = error; CREATE EXTENSION cauce CASCADE;
-		CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION everything WITH (slot_name = copy_$database$options)",
+		CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION $publication WITH (slot_name = copy_$database$options)",
 		database => $database);
 	return;
 }
@@ -69,7 +69,11 @@ sub subscribe
 fill('before');
 $publisher->superuser('CREATE PUBLICATION everything FOR TABLE ' . join ', ', map { "cauce.$_" } @published);
 
-my $subscriber = CauceTest->sibling_of($publisher, settings => 'cauce.retention_naptime = 1');
+my $subscriber = CauceTest->sibling_of($publisher, settings => <<'CONF');
+cauce.retention_naptime = 1
+wal_retrieve_retry_interval = '200ms'
+max_logical_replication_workers = 8
+CONF
 $subscriber->as_postgres('mv', $subscriber->keyring_file, $subscriber->keyring_file . '.away');
 subscribe($subscriber, 'cauce', '');
 $subscriber->superuser('CREATE ROLE app LOGIN IN ROLE cauce_app');
@@ -135,6 +139,35 @@ subtest 'in binary' => sub {
 	is_deeply([ $subscriber->files_with('qzcanary') ], [], 'no word of content is in the data directory');
 };
 
-unlike($subscriber->log, qr/qzcanary|conflicts|duplicate key/, 'the log tells of no content and no conflict');
+subtest 'an analyst\'s copy, without the keys' => sub {
+	$publisher->superuser('CREATE PUBLICATION keyless FOR TABLE ' . join ', ', map { "cauce.$_" } grep { $_ ne 'data_key' } @published);
+	$subscriber->superuser('DROP SUBSCRIPTION copy_bin', database => 'bin');
+	$subscriber->superuser('CREATE DATABASE analyst');
+	subscribe($subscriber, 'analyst', '', 'keyless');
+	ok(synchronized($subscriber, 'analyst'), 'is made');
+	is($subscriber->superuser('SELECT count(*) > 100 FROM cauce.transcript_segment', database => 'analyst'), 't', 'with all rows');
+	is($subscriber->try_sql(app => $token{'north-pro'}, 'SELECT body FROM cauce.report', database => 'analyst')->{sqlstate}, 'XX001',
+		'and opens for nobody, keyring or not');
+};
+
+unlike($subscriber->log, qr/duplicate key|SQLSTATE 23/, 'no conflict came of all this');
+
+subtest 'a conflict' => sub {
+	# Somebody wrote at the subscriber what the publisher comes to write.
+	my $row = q{INSERT INTO cauce.organization (id, name) VALUES ('11111111-2222-4333-8444-555555555555', 'the same')};
+	$_->superuser($row) for $subscriber, $publisher;
+	my $log = '';
+	for (1 .. 100)
+	{
+		last if ($log = $subscriber->log) =~ /duplicate key/;
+		select undef, undef, undef, 0.1;
+	}
+	like($log, qr/duplicate key value violates unique constraint "organization_pkey"/, 'is told in the log: what');
+	like($log, qr/Key \(id\)=\(11111111-2222-4333-8444-555555555555\) already exists/, 'and which row');
+	$subscriber->superuser(q{DELETE FROM cauce.organization WHERE name = 'the same'});
+	ok(synchronized($subscriber, 'cauce'), 'so that it can be resolved');
+	is_deeply(stored($subscriber), stored($publisher), 'and all is as at the publisher');
+};
+unlike($subscriber->log, qr/qzcanary|eyJ/, 'the log has no word of content and no token');
 
 done_testing;

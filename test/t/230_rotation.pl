@@ -151,6 +151,21 @@ subtest 'a reader with an old snapshot' => sub {
 	$reader->close;
 };
 
+subtest 'a writer that was under way' => sub {
+	my $writer = CauceSession->open($cluster, app => $token{'south-pro'});
+	my $id = $writer->query(q{SELECT id FROM cauce.session WHERE title LIKE 'title%' ORDER BY id LIMIT 1});
+	$writer->query("BEGIN; $segment VALUES ('$id', 500, 500, 500, 'under way'); SAVEPOINT a; $segment VALUES ('$id', 501, 501, 501, 'given up'); ROLLBACK TO a");
+	my $generation = $cluster->superuser("SELECT max(generation) FROM cauce.data_key WHERE session_id = '$id'");
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until("SELECT max(generation) > $generation FROM cauce.data_key WHERE session_id = '$id'", 't'), 'does not stop new keys');
+	$writer->query("$segment VALUES ('$id', 502, 502, 502, 'and goes on'); COMMIT");
+	ok(rotated(), 'is waited for');
+	is($writer->query("SELECT string_agg(body, ',' ORDER BY seq) FROM cauce.transcript_segment WHERE session_id = '$id' AND seq >= 500"), 'under way,and goes on',
+		'and what it wrote opens');
+	$writer->query("DELETE FROM cauce.transcript_segment WHERE session_id = '$id' AND seq >= 500");
+	$writer->close;
+};
+
 subtest 'copies in a table that cauce does not look after' => sub {
 	$cluster->superuser('CREATE TABLE public.hoard (body cauce.encrypted_text); GRANT SELECT, INSERT ON public.hoard TO app');
 	mine('INSERT INTO public.hoard SELECT body FROM cauce.transcript_segment');

@@ -94,10 +94,19 @@ $cluster->move_clock($later);
 $cluster->pg_ctl('start');
 my $holder = CauceSession->open($cluster, postgres => undef);
 $holder->query("BEGIN; SELECT id FROM cauce.session WHERE id = '$session{kept}' FOR KEY SHARE");
+# And a key that cannot be moved, as somebody holds that.
+my $keeper = CauceSession->open($cluster, postgres => undef);
+$keeper->query("BEGIN; SELECT id FROM cauce.data_key WHERE session_id = '$session{held}' FOR UPDATE");
 my $moved = $cluster->token('north-pro', ttl => 20 * DAY);
 
 subtest 'nine days later' => sub {
 	ok($cluster->poll_until("SELECT count(*) FROM cauce.session WHERE id = '$session{short}'", '0', 60), 'retention has erased what was due');
+	ok($cluster->poll_until(q{SELECT count(*) > 2 FROM cauce.retention_run WHERE finished_at IS NOT NULL}, 't'), 'the worker has been there, and again');
+	sleep 2;
+	cmp_ok(scalar(epochs($cluster, time + $later)), '>', 0, 'what somebody holds keeps the epoch key that it lies under');
+	is(opens($cluster, $moved), 'held kept long', 'and opens');
+	$keeper->query('ROLLBACK');
+	$keeper->close;
 	my $gone = 0;
 	for (1 .. 100)
 	{
