@@ -510,6 +510,9 @@ COMMENT ON FUNCTION cauce.certify_rows() IS 'trigger: signs a certificate for de
 CREATE FUNCTION cauce.data_key_destroyed() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_data_key_destroyed' LANGUAGE C;
 COMMENT ON FUNCTION cauce.data_key_destroyed() IS 'trigger: makes every backend and standby forget its cached keys';
+CREATE FUNCTION cauce.account_changed() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_account_changed' LANGUAGE C;
+COMMENT ON FUNCTION cauce.account_changed() IS 'trigger: makes every backend and standby look accounts up anew';
 CREATE FUNCTION cauce.append_only() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_append_only' LANGUAGE C;
 COMMENT ON FUNCTION cauce.append_only() IS 'trigger: raises 42501 on UPDATE, DELETE and TRUNCATE';
@@ -540,24 +543,8 @@ CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.report
 CREATE TRIGGER cauce_certify AFTER DELETE ON cauce.transcript_segment
 	REFERENCING OLD TABLE AS erased
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.certify_rows('transcript', 'segments');
-CREATE FUNCTION cauce.hold_rows() RETURNS trigger LANGUAGE plpgsql
-	SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	held boolean;
-BEGIN
-	-- FOR SHARE: a hold that is being set is waited for, and one that an old snapshot cannot see is an error.
-	FOR held IN SELECT s.legal_hold FROM cauce.session s
-				WHERE (s.account_id, s.id) IN (SELECT b.account_id, b.session_id FROM before b) FOR SHARE LOOP
-		IF held THEN
-			RAISE EXCEPTION 'the session is under legal hold'
-				USING ERRCODE = '55006', DETAIL = 'Nothing of it can be erased or rewritten.',
-					HINT = 'Ask for the hold to be released.';
-		END IF;
-	END LOOP;
-	RETURN NULL;
-END
-$$;
+CREATE FUNCTION cauce.hold_rows() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_hold_rows' LANGUAGE C;
 COMMENT ON FUNCTION cauce.hold_rows() IS 'trigger: raises 55006 when content of a session under legal hold is deleted or rewritten';
 CREATE TRIGGER cauce_hold_delete AFTER DELETE ON cauce.transcript_segment
 	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
@@ -588,6 +575,21 @@ ALTER TABLE cauce.data_key
 	ENABLE ALWAYS TRIGGER cauce_destroyed,
 	ENABLE ALWAYS TRIGGER cauce_truncated,
 	ENABLE ALWAYS TRIGGER cauce_moved;
+
+-- Who a subject is, is remembered by every backend. A logical replication worker fires row triggers only.
+CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.account
+	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id)
+		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id))
+	EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.account
+	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.organization
+	FOR EACH ROW WHEN ((OLD.id, OLD.plan, OLD.admin_access) IS DISTINCT FROM (NEW.id, NEW.plan, NEW.admin_access))
+	EXECUTE FUNCTION cauce.account_changed();
+CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.organization
+	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
+ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();

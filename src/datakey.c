@@ -13,6 +13,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
@@ -299,7 +300,7 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 
 	if (key != NULL)
 		return key;
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	values[0] = UUIDPGetDatum(id);
 	values[1] = UUIDPGetDatum(account);
 	values[2] = Int32GetDatum(generation);
@@ -315,7 +316,7 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 				   3, values);
 }
 
-/* Which key is current: remembered for the last session and the last account, since rows come in runs. */
+/* Which key is current: remembered for the last account and for some sessions, since rows come in runs. */
 typedef struct CurrentKey
 {
 	pg_uuid_t account;
@@ -325,6 +326,17 @@ typedef struct CurrentKey
 	int hint; /* where in the cache */
 	bool known;
 } CurrentKey;
+
+#define CURRENT_SESSIONS 256
+
+static CurrentKey current_sessions[CURRENT_SESSIONS];
+
+/* CurrentOf is where the current key of a session is remembered, or that of another one with its hash. */
+static CurrentKey *
+CurrentOf(const pg_uuid_t *session)
+{
+	return &current_sessions[hash_bytes(session->data, UUID_LEN) % CURRENT_SESSIONS];
+}
 
 /* CurrentFrom answers from memo when it is about the same owner and the key is still cached. */
 static const DataKey *
@@ -355,18 +367,18 @@ const DataKey *
 DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	static CurrentKey memo;
-	const DataKey *key = CurrentFrom(&memo, account, session);
+	CurrentKey *memo = CurrentOf(session);
+	const DataKey *key = CurrentFrom(memo, account, session);
 	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
 
 	if (key != NULL)
 		return key;
-	DataKeyCheckKeyring();
+	CheckKeyringOnce();
 	key = FindKey(&plan,
 				  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id = $2 ORDER BY generation DESC LIMIT 1",
 				  2, values);
-	return Remember(&memo, account, session, key);
+	return Remember(memo, account, session, key);
 }
 
 /* AccountKey finds the current key of an account, or of the inbox. */
@@ -390,14 +402,21 @@ AccountKey(CurrentKey *memo, const pg_uuid_t *account)
 static bool
 MakeKey(KeyRow *row)
 {
-	uint8 secret[CIPHER_KEY_BYTES];
+	static uint8 *secret = NULL; /* locked memory: an error leaves nothing on the stack */
+	const DataKey *key = NULL;
 
+	if (secret == NULL)
+		secret = SecretAlloc(CIPHER_KEY_BYTES);
 	CipherRandomUuid(&row->key.id);
 	row->key.generation = 1;
-	CipherRandom(secret, sizeof(secret));
+	CipherRandom(secret, CIPHER_KEY_BYTES);
 	KeyRowWrap(row, secret);
-	SecretWipe(secret, sizeof(secret));
-	return KeyRowInsert(row);
+	if (KeyRowInsert(row))
+		key = CacheKey(&row->key, secret); /* a session's title is sealed next */
+	SecretWipe(secret, CIPHER_KEY_BYTES);
+	if (key != NULL && key->has_session)
+		(void) Remember(CurrentOf(&key->session), &key->account, &key->session, key);
+	return key != NULL;
 }
 
 /*

@@ -39,6 +39,27 @@ ToText(const Sealed *sealed, Size *size)
 	return bytes;
 }
 
+/* TextFrom makes opened UTF-8 a text: in place, where no conversion is needed. */
+static text *
+TextFrom(char *utf8, Size utf8_size)
+{
+	Size size;
+	char *bytes = TextFromUtf8(utf8, utf8_size, &size);
+	text *plain;
+
+	if (bytes == utf8)
+	{
+		memmove(bytes + VARHDRSZ, bytes, size); /* SEALED_SPARE_BYTES are there for it */
+		plain = (text *) bytes;
+		SET_VARSIZE(plain, VARHDRSZ + size);
+		return plain;
+	}
+	plain = cstring_to_text_with_len(bytes, (int) size);
+	SecretWipe(bytes, size);
+	pfree(bytes);
+	return plain;
+}
+
 /* encrypted_text_in(cstring) */
 Datum
 cauce_encrypted_text_in(PG_FUNCTION_ARGS)
@@ -104,12 +125,7 @@ cauce_encrypted_text_to_text(PG_FUNCTION_ARGS)
 	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
 	char *bytes = NULL;
 	Size size = 0;
-	text *plain;
 
 	OpenOrRaise(sealed, SEALED_TEXT, &bytes, &size);
-	bytes = TextFromUtf8(bytes, size, &size);
-	plain = cstring_to_text_with_len(bytes, (int) size);
-	SecretWipe(bytes, size);
-	pfree(bytes);
-	PG_RETURN_TEXT_P(plain);
+	PG_RETURN_TEXT_P(TextFrom(bytes, size));
 }

@@ -9,6 +9,7 @@
 
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "pgtime.h"
@@ -19,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "authority.h"
 #include "cipher.h"
@@ -30,6 +32,7 @@
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_hold_session);
+PG_FUNCTION_INFO_V1(cauce_hold_rows);
 PG_FUNCTION_INFO_V1(cauce_erase_session);
 PG_FUNCTION_INFO_V1(cauce_erase_archive);
 PG_FUNCTION_INFO_V1(cauce_certify_rows);
@@ -42,6 +45,20 @@ PG_FUNCTION_INFO_V1(cauce_append_only);
 static const char *erasure_reason = "request";
 static bool erasing =
 	false; /* a session is being erased: its rows get no certificates of their own */
+
+/*
+ * The end of the chain that this transaction appended to last. It holds the chain's
+ * lock, so nobody else appends; what a subtransaction appended may have been undone
+ * when that is not the current one.
+ */
+static struct
+{
+	TransactionId transaction;
+	SubTransactionId subtransaction;
+	pg_uuid_t account;
+	uint8 digest[CIPHER_DIGEST_BYTES];
+	TimestampTz erased_at;
+} chain_end;
 
 /* RequireDeleteTrigger raises unless called as a trigger ON DELETE. */
 static TriggerData *
@@ -107,6 +124,27 @@ HexOf(const uint8 *digest)
 	return text;
 }
 
+/* EndIsKnown tells whether chain_end is the end of the account's chain. */
+static bool
+EndIsKnown(const pg_uuid_t *account)
+{
+	return TransactionIdIsValid(chain_end.transaction) &&
+		   chain_end.transaction == GetTopTransactionIdIfAny() &&
+		   chain_end.subtransaction == GetCurrentSubTransactionId() &&
+		   SameUuid(&chain_end.account, account);
+}
+
+/* RememberEnd notes the certificate that was just issued. */
+static void
+RememberEnd(const pg_uuid_t *account, const char *jws, TimestampTz erased_at)
+{
+	chain_end.transaction = GetTopTransactionId();
+	chain_end.subtransaction = GetCurrentSubTransactionId();
+	chain_end.account = *account;
+	chain_end.erased_at = erased_at;
+	CipherDigest(jws, strlen(jws), chain_end.digest);
+}
+
 /*
  * LastCertificate finds what the next certificate follows, as it is committed now:
  * the transaction's own snapshot may be older. False for the first.
@@ -121,6 +159,12 @@ LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 	bool isnull;
 	bool found;
 
+	if (EndIsKnown(account))
+	{
+		memcpy(digest, chain_end.digest, sizeof(chain_end.digest));
+		*erased_at = chain_end.erased_at;
+		return true;
+	}
 	SpiEnter(&scope, true);
 	found = SpiRun(&plan,
 				   "SELECT jws, erased_at FROM cauce.erasure_certificate WHERE account_id = $1"
@@ -189,6 +233,7 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 	TimestampTz last = 0;
 	bytea *previous_bytes;
 	pg_uuid_t id;
+	char *jws;
 	bool follows;
 
 	DataKeyCheckKeyring();
@@ -209,13 +254,14 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 	values[5] = TimestampTzGetDatum(erased_at);
 	values[6] = PointerGetDatum(previous_bytes);
 	nulls[6] = follows ? ' ' : 'n';
-	values[7] = CStringGetTextDatum(
-		SignCertificate(&id, subject, counts, destroyed, erased_at, follows ? previous : NULL));
+	jws = SignCertificate(&id, subject, counts, destroyed, erased_at, follows ? previous : NULL);
+	values[7] = CStringGetTextDatum(jws);
 	SpiRun(&plan,
 		   "INSERT INTO cauce.erasure_certificate"
 		   " (id, account_id, subject, reason, counts, erased_at, previous_digest, jws)"
 		   " VALUES ($1, $2, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8)",
 		   8, types, values, nulls, false);
+	RememberEnd(account, jws, erased_at);
 }
 
 /*
@@ -282,6 +328,47 @@ cauce_hold_session(PG_FUNCTION_ARGS)
 		RefuseHeld();
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
 																	  : trigger->tg_trigtuple);
+}
+
+/* NoRows tells whether a statement's transition table is empty: nothing is to be looked up then. */
+static bool
+NoRows(const TriggerData *trigger)
+{
+	return trigger->tg_oldtable != NULL && tuplestore_tuple_count(trigger->tg_oldtable) == 0;
+}
+
+/*
+ * cauce.hold_rows(), AFTER DELETE OR UPDATE FOR EACH STATEMENT with the transition table
+ * before: a legal hold on a row's session forbids it. FOR SHARE: a hold that is being set is
+ * waited for, and one that an old snapshot cannot see is an error. An erased session was
+ * asked about by hold_session.
+ */
+Datum
+cauce_hold_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	SpiScope scope;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("hold_rows is a trigger FOR EACH STATEMENT")));
+	if (erasing || NoRows(trigger))
+		return PointerGetDatum(NULL);
+	SpiEnter(&scope, false);
+	if (SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER ||
+		SPI_execute("SELECT s.legal_hold FROM cauce.session s WHERE (s.account_id, s.id) IN"
+					" (SELECT b.account_id, b.session_id FROM before b) FOR SHARE",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the sessions of the rows");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+
+		if (DatumGetBool(SpiValue(i, 1, &isnull)))
+			RefuseHeld();
+	}
+	SpiLeave(&scope);
+	return PointerGetDatum(NULL);
 }
 
 /*
@@ -353,7 +440,7 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 	SpiScope scope;
 	uint64 count;
 
-	if (erasing || InCustody())
+	if (erasing || InCustody() || NoRows(trigger))
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	if (SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER ||

@@ -4,7 +4,8 @@
  *
  * The setting's check hook verifies signature, times, audience and purpose; it
  * touches no table, since it also runs in a starting parallel worker. Which
- * account the subject is, is looked up once a statement.
+ * account the subject is, is asked once a statement; the answer is remembered until
+ * a row of cauce.account or cauce.organization changes anywhere.
  */
 #include "postgres.h"
 
@@ -15,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "libpq/libpq-be.h"
 #include "libpq/libpq.h"
@@ -22,7 +24,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -40,6 +44,7 @@ PG_FUNCTION_INFO_V1(cauce_appending_account_id);
 PG_FUNCTION_INFO_V1(cauce_appending_session_id);
 PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
 PG_FUNCTION_INFO_V1(cauce_content_organization_id);
+PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 #define SECONDS_TO_UNIX_EPOCH                                                                      \
 	(((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (USECS_PER_DAY / USECS_PER_SEC))
@@ -64,6 +69,13 @@ static Identity identity;
 static bool identity_known = false;
 static TimestampTz identity_statement = 0;
 static SubTransactionId identity_subxact = InvalidSubTransactionId;
+
+/* The account that was looked up last, by its subject, and the tables that it was read from. */
+static Identity account;
+static bool account_known = false;
+static uint64 account_changes = 0; /* of the two tables, since this process began */
+static Oid account_table = InvalidOid;
+static Oid organization_table = InvalidOid;
 
 /* SecondsOf is a moment of PostgreSQL's as seconds since 1970. */
 static int64
@@ -207,10 +219,22 @@ ShowToken(void)
 	return token != NULL && token[0] != '\0' ? "(set)" : "";
 }
 
-/* EndTransaction forgets the account with the transaction that saw it. */
+/* ForgetAccount: a row of one of the two tables has changed. No catalog access here. */
+static void
+ForgetAccount(Datum arg, Oid relation)
+{
+	if (relation != InvalidOid && relation != account_table && relation != organization_table)
+		return;
+	account_changes++;
+	account_known = false;
+}
+
+/* EndTransaction forgets the identity, and what the transaction alone may have seen of its account. */
 static void
 EndTransaction(XactEvent event, void *arg)
 {
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_COMMIT)
+		account_known = false;
 	if (claims != NULL)
 		NoteIdentified(); /* SET LOCAL ends next; the statement's duration is logged after it */
 	looking_up = false;
@@ -221,6 +245,8 @@ EndTransaction(XactEvent event, void *arg)
 static void
 EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		account_known = false;
 	looking_up = false;
 	ForgetIdentity();
 }
@@ -278,6 +304,7 @@ IdentityInit(void)
 	ExecutorStart_hook = StartStatement;
 	RegisterXactCallback(EndTransaction, NULL);
 	RegisterSubXactCallback(EndSubtransaction, NULL);
+	CacheRegisterRelcacheCallback(ForgetAccount, (Datum) 0);
 }
 
 /* TokenInForce tells whether a token is set. */
@@ -309,9 +336,9 @@ UuidText(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* LookUpAccount fills identity from the subject; false when nobody has it. */
+/* ReadAccount fills account from the subject; false when nobody has it. */
 static bool
-LookUpAccount(void)
+ReadAccount(void)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {TEXTOID};
@@ -334,18 +361,46 @@ LookUpAccount(void)
 	{
 		Datum value = SpiValue(0, 1, &isnull);
 
-		identity.account = *DatumGetUUIDP(value);
+		memset(&account, 0, sizeof(account));
+		strlcpy(account.subject, claims->subject, sizeof(account.subject));
+		account.account = *DatumGetUUIDP(value);
 		value = SpiValue(0, 2, &isnull);
-		identity.has_organization = !isnull;
+		account.has_organization = !isnull;
 		if (!isnull)
-			identity.organization = *DatumGetUUIDP(value);
+			account.organization = *DatumGetUUIDP(value);
 		value = SpiValue(0, 3, &isnull);
-		identity.is_admin = !isnull && DatumGetBool(value);
+		account.is_admin = !isnull && DatumGetBool(value);
 		value = SpiValue(0, 4, &isnull);
-		identity.reads_content = !isnull && DatumGetBool(value);
+		account.reads_content = !isnull && DatumGetBool(value);
 	}
 	SpiLeave(&scope);
 	return found;
+}
+
+/*
+ * LookUpAccount makes account the token's; false when nobody has it. A look-up
+ * during which somebody changed the tables is done again: it may have read what was.
+ */
+static bool
+LookUpAccount(void)
+{
+	uint64 before;
+
+	AcceptInvalidationMessages();
+	if (account_known && strcmp(account.subject, claims->subject) == 0)
+		return true;
+	account_known = false;
+	account_table = CauceTable("account");
+	organization_table = CauceTable("organization");
+	looking_up = true;
+	do
+	{
+		before = account_changes;
+		account_known = ReadAccount();
+		AcceptInvalidationMessages();
+	} while (before != account_changes);
+	looking_up = false;
+	return account_known;
 }
 
 /* RefuseInForce raises about a token that was good when it was set. */
@@ -368,12 +423,11 @@ CheckInForce(TimestampTz now)
 					  "What was said in confidence is opened for these purposes only.");
 }
 
-/* CurrentIdentity is who is asking; looked up once a statement, and anew after each COMMIT of a procedure. */
+/* CurrentIdentity is who is asking; asked once a statement, and anew after each COMMIT of a procedure. */
 const Identity *
 CurrentIdentity(void)
 {
 	TimestampTz statement;
-	bool found;
 
 	if (claims == NULL)
 		return NULL;
@@ -383,17 +437,13 @@ CurrentIdentity(void)
 		return &identity;
 
 	CheckInForce(GetCurrentTimestamp());
-	memset(&identity, 0, sizeof(identity));
+	if (!LookUpAccount())
+		RefuseInForce("The token's subject has no account here.",
+					  "Create the account with cauce.create_account().");
+	identity = account;
 	identity.scope = claims->scope;
 	identity.session = claims->session;
 	strlcpy(identity.purpose, claims->purpose, sizeof(identity.purpose));
-	strlcpy(identity.subject, claims->subject, sizeof(identity.subject));
-	looking_up = true;
-	found = LookUpAccount();
-	looking_up = false;
-	if (!found)
-		RefuseInForce("The token's subject has no account here.",
-					  "Create the account with cauce.create_account().");
 	identity_statement = statement;
 	identity_subxact = GetCurrentSubTransactionId();
 	identity_known = true;
@@ -517,4 +567,15 @@ cauce_content_organization_id(PG_FUNCTION_ARGS)
 	if (who == NULL || !who->reads_content)
 		PG_RETURN_NULL();
 	return CopyUuid(&identity.organization);
+}
+
+/* cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew. */
+Datum
+cauce_account_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("account_changed is a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }

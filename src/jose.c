@@ -38,8 +38,9 @@
 typedef struct RememberedToken
 {
 	uint8 digest[CIPHER_DIGEST_BYTES];
+	bool own; /* signed by this database */
 	uint64 key_set; /* the serials that it was verified under */
-	uint64 keyring;
+	uint64 keyring; /* of an own one only */
 	TokenClaims claims;
 } RememberedToken;
 
@@ -348,24 +349,24 @@ VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, cons
 	return refusal;
 }
 
-/* VerifyAfresh verifies a token that is not remembered. */
+/* VerifyAfresh verifies a token that is not remembered; own tells whether this database signed it. */
 static const char *
-VerifyAfresh(const char *token, TokenClaims *claims)
+VerifyAfresh(const char *token, TokenClaims *claims, bool *own)
 {
 	json_t *volatile keys = NULL;
 	json_t *jws = SplitCompact(token);
 	json_t *header = libjose.b64_dec_load(json_object_get(jws, "protected"));
 	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
 	const char *refusal = "The token is not of the form header.payload.signature.";
-	bool own = HasType(header, TYPE_STREAM_TOKEN);
 
+	*own = HasType(header, TYPE_STREAM_TOKEN);
 	PG_TRY();
 	{
-		if (own)
+		if (*own)
 			keys = json_pack("[o]", OwnKey(false));
 		if (jws != NULL)
 			refusal = VerifyParts(jws, header, payload,
-								  own ? keys : json_object_get(key_set, "keys"), own, claims);
+								  *own ? keys : json_object_get(key_set, "keys"), *own, claims);
 	}
 	PG_FINALLY();
 	{
@@ -378,6 +379,14 @@ VerifyAfresh(const char *token, TokenClaims *claims)
 	return refusal;
 }
 
+/* IsRemembered tells whether a token was verified with the keys that are in force now. */
+static bool
+IsRemembered(const RememberedToken *token, const uint8 *digest)
+{
+	return memcmp(token->digest, digest, CIPHER_DIGEST_BYTES) == 0 &&
+		   token->key_set == key_set_serial && (!token->own || token->keyring == KeyringSerial());
+}
+
 /* JoseVerifyToken verifies a token, or remembers that it did. */
 const char *
 JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
@@ -386,7 +395,7 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 	Size size = strlen(token);
 	const char *refusal = NULL;
 	bool found = false;
-	uint64 keyring = KeyringSerial();
+	bool own = false;
 
 	if (size > TOKEN_MAX_BYTES)
 		return "The token is too long.";
@@ -394,13 +403,12 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 	CipherDigest(token, size, digest);
 	for (int i = 0; i < REMEMBERED_TOKENS && !found; i++)
 	{
-		found = remembered[i].key_set == key_set_serial && remembered[i].keyring == keyring &&
-				memcmp(remembered[i].digest, digest, sizeof(digest)) == 0;
+		found = IsRemembered(&remembered[i], digest);
 		if (found)
 			*claims = remembered[i].claims;
 	}
 	if (!found)
-		refusal = VerifyAfresh(token, claims);
+		refusal = VerifyAfresh(token, claims, &own);
 	if (refusal != NULL)
 		return refusal;
 	if (claims->expires <= now)
@@ -413,8 +421,9 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 
 		memcpy(slot->digest, digest, sizeof(digest));
 		slot->claims = *claims;
+		slot->own = own;
 		slot->key_set = key_set_serial;
-		slot->keyring = KeyringSerial();
+		slot->keyring = own ? KeyringSerial() : 0;
 	}
 	return NULL;
 }

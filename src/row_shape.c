@@ -240,6 +240,30 @@ RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 	return name;
 }
 
+/* AddField adds one value of the primary key as text; the usual types without a call of their output function. */
+static void
+AddField(StringInfo name, FmgrInfo *out, Datum value)
+{
+	char text[MAXINT8LEN + 1];
+
+	switch (out->fn_oid)
+	{
+		case F_UUID_OUT:
+			RowNameAddUuid(name, DatumGetUUIDP(value));
+			break;
+		case F_INT4OUT:
+			pg_ltoa(DatumGetInt32(value), text);
+			RowNameAdd(name, text);
+			break;
+		case F_INT8OUT:
+			pg_lltoa(DatumGetInt64(value), text);
+			RowNameAdd(name, text);
+			break;
+		default:
+			RowNameAdd(name, OutputFunctionCall(out, value));
+	}
+}
+
 /* NamePrimaryKey lists the values that identify the row. */
 static void
 NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple row)
@@ -251,10 +275,8 @@ NamePrimaryKey(StringInfo name, RowShape *shape, Relation relation, HeapTuple ro
 
 		if (isnull)
 			RowNameAdd(name, "");
-		else if (shape->primary_out[i].fn_oid == F_UUID_OUT)
-			RowNameAddUuid(name, DatumGetUUIDP(value));
 		else
-			RowNameAdd(name, OutputFunctionCall(&shape->primary_out[i], value));
+			AddField(name, &shape->primary_out[i], value);
 	}
 }
 

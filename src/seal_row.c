@@ -125,6 +125,7 @@ Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char 
 	Sealed *sealed;
 	bool was_renamed;
 	Sealed *fresh;
+	uint8 form;
 	char *bytes = NULL;
 	Size size = 0;
 
@@ -135,7 +136,7 @@ Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char 
 	was_renamed = WasRenamed(place, sealed, former_last);
 	if (was_renamed)
 		CustodyBegin(&place->account, &place->session);
-	if (SealedOpenToReseal(sealed, kind, &place->account, &bytes, &size) != OPEN_OK)
+	if (SealedOpenToReseal(sealed, kind, &place->account, &form, &bytes, &size) != OPEN_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied to move a sealed value"),
 						errdetail("It is sealed for another row, and the identity in force cannot "
@@ -144,8 +145,8 @@ Reseal(Place *place, SealedKind kind, Datum value, const char *last, const char 
 	if (was_renamed)
 		CustodyEnd();
 	fresh = place->shape->session != 0
-				? SealForSession(kind, bytes, size, &place->account, &place->session, binding)
-				: SealForAccount(kind, bytes, size, &place->account, binding);
+				? SealForSession(form, bytes, size, &place->account, &place->session, binding)
+				: SealForAccount(form, bytes, size, &place->account, binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return PointerGetDatum(fresh);

@@ -4,21 +4,16 @@
  */
 #include "postgres.h"
 
-#include <zlib.h>
-
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #include "authority.h"
+#include "compress.h"
 #include "datakey.h"
 #include "identity.h"
 #include "sealed.h"
 #include "secret.h"
-
-/* Values from this size on are compressed when that saves an eighth or more. */
-#define COMPRESS_FROM_BYTES 256
-#define COMPRESS_LEVEL 6
 
 /* After so many values a process takes a new salt: the bound on random nonces, SP 800-38D, 8.3. */
 #define VALUES_PER_SALT ((uint64) 1 << 31)
@@ -62,61 +57,26 @@ RequireLength(Size size, Size limit, const char *how)
 						errhint("Store it in parts.")));
 }
 
-/* Deflate gives length and zlib stream in palloc'd memory when that is worth it, else NULL. */
-static char *
-Deflate(const char *bytes, Size size, Size *packed_size)
-{
-	uint32 length = pg_hton32((uint32) size);
-	uLongf room;
-	char *packed;
-
-	if (size < COMPRESS_FROM_BYTES)
-		return NULL;
-	room = size - size / 8;
-	packed = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(length) + room);
-	if (compress2((Bytef *) packed + sizeof(length), &room, (const Bytef *) bytes, size,
-				  COMPRESS_LEVEL) != Z_OK)
-	{
-		pfree(packed);
-		return NULL;
-	}
-	memcpy(packed, &length, sizeof(length));
-	*packed_size = sizeof(length) + room;
-	return packed;
-}
-
-/* Inflate undoes Deflate. */
+/* Inflate is Expand for a value that has passed its authentication. */
 static char *
 Inflate(const char *packed, Size packed_size, Size *size)
 {
-	uint32 length;
-	uLongf room;
-	char *bytes;
+	const char *problem;
+	char *bytes = Expand(packed, packed_size, SEALED_SPARE_BYTES, size, &problem);
 
-	if (packed_size < sizeof(length))
-		DamagedValue("Its compressed content is too short.");
-	memcpy(&length, packed, sizeof(length));
-	room = pg_ntoh32(length);
-	if (room > MaxAllocSize - 1)
-		DamagedValue("Its compressed content is too long.");
-	bytes = palloc(room + 1);
-	if (uncompress((Bytef *) bytes, &room, (const Bytef *) packed + sizeof(length),
-				   packed_size - sizeof(length)) != Z_OK ||
-		room != pg_ntoh32(length))
-		DamagedValue("Its compressed content does not expand.");
-	bytes[room] = '\0';
-	*size = room;
+	if (bytes == NULL)
+		DamagedValue(problem);
 	return bytes;
 }
 
-/* SealUnder seals bytes under a key; flags and binding go into the header. */
+/* SealUnder seals bytes under a key; flags and binding go into the header. Compressed bytes, as flags say, stay so. */
 static Sealed *
 SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 flags,
 		  const uint8 *binding, const char *bytes, Size size)
 {
 	SealedHeader header;
 	Size packed_size = 0;
-	char *packed = Deflate(bytes, size, &packed_size);
+	char *packed = flags & SEALED_COMPRESSED ? NULL : Compress(bytes, size, &packed_size);
 	const char *content = packed != NULL ? packed : bytes;
 	Size content_size = packed != NULL ? packed_size : size;
 	Size total = VARHDRSZ + SEALED_MIN_BYTES + content_size;
@@ -206,7 +166,7 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 
 /* SealForSession seals for one place in one session's row. */
 Sealed *
-SealForSession(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+SealForSession(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
 			   const pg_uuid_t *session, const uint8 *binding)
 {
 	const DataKey *key = DataKeyForSession(account, session);
@@ -216,12 +176,12 @@ SealForSession(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the session has no key"),
 				 errdetail("Session %s does not exist, or it was erased.", UuidText(session)),
 				 errhint("Insert the session first.")));
-	return SealUnder(key->secret, &key->id, key->generation, (uint8) kind, binding, bytes, size);
+	return SealUnder(key->secret, &key->id, key->generation, form, binding, bytes, size);
 }
 
 /* SealForAccount seals for one place in an account's row. */
 Sealed *
-SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *account,
+SealForAccount(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
 			   const uint8 *binding)
 {
 	const DataKey *key = DataKeyForAccount(account);
@@ -230,8 +190,8 @@ SealForAccount(SealedKind kind, const char *bytes, Size size, const pg_uuid_t *a
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION), errmsg("the account has no key"),
 				 errdetail("Account %s does not exist, or it was erased.", UuidText(account))));
-	return SealUnder(Derived(key, NULL, 0, RowLabel), &key->id, key->generation, (uint8) kind,
-					 binding, bytes, size);
+	return SealUnder(Derived(key, NULL, 0, RowLabel), &key->id, key->generation, form, binding,
+					 bytes, size);
 }
 
 /* ReadAnyHeader copies the header of a value of any kind out, after checking the form. */
@@ -312,14 +272,14 @@ SealedIsBoundTo(const Sealed *sealed, const uint8 *binding)
 		   memcmp(header.binding, binding, SEALED_BINDING_BYTES) == 0;
 }
 
-/* OpenUnder opens with a key that has been found and allowed. */
+/* OpenUnder opens with a key that has been found and allowed; compressed bytes stay so. */
 static void
 OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed, char **bytes,
 		  Size *size)
 {
 	const uint8 *content = (const uint8 *) VARDATA_ANY(sealed) + sizeof(*header);
 	Size content_size = VARSIZE_ANY_EXHDR(sealed) - SEALED_MIN_BYTES;
-	char *plain = palloc(content_size + 1);
+	char *plain = palloc(content_size + 1 + SEALED_SPARE_BYTES);
 
 	if (!CipherOpen(secret, header, offsetof(SealedHeader, nonce), header->nonce, content,
 					content_size, content + content_size, plain))
@@ -327,12 +287,27 @@ OpenUnder(const uint8 *secret, const SealedHeader *header, const Sealed *sealed,
 	plain[content_size] = '\0';
 	*bytes = plain;
 	*size = content_size;
-	if (header->flags & SEALED_COMPRESSED)
-	{
-		*bytes = Inflate(plain, content_size, size);
-		SecretWipe(plain, content_size);
-		pfree(plain);
-	}
+}
+
+/* Unpack expands what has been opened, where form calls it compressed. */
+static void
+Unpack(uint8 form, char **bytes, Size *size)
+{
+	char *packed = *bytes;
+	Size packed_size = *size;
+
+	if (!(form & SEALED_COMPRESSED))
+		return;
+	*bytes = Inflate(packed, packed_size, size);
+	SecretWipe(packed, packed_size);
+	pfree(packed);
+}
+
+/* FormOf is what a value is sealed again with, wherever it goes: its kind, and whether it is compressed. */
+static uint8
+FormOf(const SealedHeader *header)
+{
+	return header->flags & (SEALED_KIND_MASK | SEALED_COMPRESSED);
 }
 
 /* SealedHere tells whether this very process sealed the value at input, under its present salt. */
@@ -403,8 +378,8 @@ Allowed(const DataKey *key, const SealedHeader *header, const pg_uuid_t *reseal_
 
 /* OpenFor finds the key, asks for authority and opens. */
 static OpenResult
-OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char **bytes,
-		Size *size)
+OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, uint8 *form,
+		char **bytes, Size *size)
 {
 	SealedHeader header = ReadHeader(sealed, kind);
 	const Identity *who;
@@ -413,6 +388,7 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 	pg_uuid_t id;
 	OpenResult result;
 
+	*form = FormOf(&header);
 	memcpy(id.data, header.key, UUID_LEN);
 	if (reseal_for == NULL && !AuthorityAnyone())
 		return OPEN_NO_IDENTITY;
@@ -445,15 +421,20 @@ OpenFor(const Sealed *sealed, SealedKind kind, const pg_uuid_t *reseal_for, char
 OpenResult
 SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 {
-	return OpenFor(sealed, kind, NULL, bytes, size);
+	uint8 form;
+	OpenResult result = OpenFor(sealed, kind, NULL, &form, bytes, size);
+
+	if (result == OPEN_OK)
+		Unpack(form, bytes, size);
+	return result;
 }
 
 /* SealedOpenToReseal opens on the way into a row. */
 OpenResult
-SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *account, char **bytes,
-				   Size *size)
+SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *account, uint8 *form,
+				   char **bytes, Size *size)
 {
-	return OpenFor(sealed, kind, account, bytes, size);
+	return OpenFor(sealed, kind, account, form, bytes, size);
 }
 
 /*
@@ -469,7 +450,7 @@ SealedRenew(Sealed *sealed)
 	pg_uuid_t id;
 	char *bytes;
 	Size size;
-	SealedKind kind = header.flags & SEALED_KIND_MASK;
+	uint8 form = FormOf(&header);
 	Sealed *fresh;
 
 	if (header.flags & SEALED_AT_INPUT)
@@ -489,8 +470,8 @@ SealedRenew(Sealed *sealed)
 		DamagedValue("Its key is not there.");
 	OpenWith(key, &header, sealed, &bytes, &size);
 	fresh = owner.has_session
-				? SealForSession(kind, bytes, size, &owner.account, &owner.session, header.binding)
-				: SealForAccount(kind, bytes, size, &owner.account, header.binding);
+				? SealForSession(form, bytes, size, &owner.account, &owner.session, header.binding)
+				: SealForAccount(form, bytes, size, &owner.account, header.binding);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return fresh;
@@ -513,6 +494,7 @@ SealedExamine(const Sealed *sealed, SealedKind kind, DataKey *key)
 	*key = *found;
 	key->secret = NULL;
 	OpenWith(found, &header, sealed, &bytes, &size);
+	Unpack(FormOf(&header), &bytes, &size);
 	SecretWipe(bytes, size);
 	pfree(bytes);
 	return true;

@@ -60,12 +60,14 @@ typedef struct varlena Sealed;
  */
 extern Sealed *SealAtInput(SealedKind kind, const char *bytes, Size size);
 
-/* SealForSession seals bytes under a session's key, SealForAccount under an account's; both bound. */
-extern Sealed *SealForSession(SealedKind kind, const char *bytes, Size size,
-							  const pg_uuid_t *account, const pg_uuid_t *session,
+/*
+ * SealForSession seals bytes under a session's key, SealForAccount under an account's; both
+ * bound. form is a kind, with SEALED_COMPRESSED where the bytes are compressed already.
+ */
+extern Sealed *SealForSession(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
+							  const pg_uuid_t *session, const uint8 *binding);
+extern Sealed *SealForAccount(uint8 form, const char *bytes, Size size, const pg_uuid_t *account,
 							  const uint8 *binding);
-extern Sealed *SealForAccount(SealedKind kind, const char *bytes, Size size,
-							  const pg_uuid_t *account, const uint8 *binding);
 
 typedef enum OpenResult
 {
@@ -75,18 +77,23 @@ typedef enum OpenResult
 	OPEN_DESTROYED
 } OpenResult;
 
+/* So many bytes are free behind what SealedOpen gives, that it can become a varlena where it is. */
+#define SEALED_SPARE_BYTES VARHDRSZ
+
 /*
  * SealedOpen opens a value for whoever is asking: OPEN_OK gives palloc'd bytes,
- * with a zero byte behind them. A damaged value raises XX001.
+ * with a zero byte and SEALED_SPARE_BYTES behind them. A damaged value raises XX001.
  */
 extern OpenResult SealedOpen(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
 
 /*
  * SealedOpenToReseal is SealedOpen for the sealing trigger, on the way into a row of
- * account: it may also open what this very process sealed at input for the caller.
+ * account: it may also open what this very process sealed at input for the caller. What
+ * was compressed stays so; form is what to seal it again with.
  */
 extern OpenResult SealedOpenToReseal(const Sealed *sealed, SealedKind kind,
-									 const pg_uuid_t *account, char **bytes, Size *size);
+									 const pg_uuid_t *account, uint8 *form, char **bytes,
+									 Size *size);
 
 /*
  * SealedExamine opens a value as cauce itself, whoever is asking, and throws away what

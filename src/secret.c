@@ -55,11 +55,11 @@ SecretFree(void *secret, Size size)
 		OPENSSL_secure_clear_free(secret, size);
 }
 
-/* SecretWipe overwrites bytes in a way that the compiler keeps. */
+/* SecretWipe overwrites bytes in a way that the compiler keeps; explicit_bzero has the widest stores. */
 void
 SecretWipe(void *bytes, Size size)
 {
-	OPENSSL_cleanse(bytes, size);
+	explicit_bzero(bytes, size);
 }
 
 /* WipingFree overwrites all that malloc gave, then frees it. */

@@ -34,6 +34,10 @@ export function unwrap(keyring, row) {
 	return deciphered(createDecipheriv('id-aes256-wrap', kek, Buffer.alloc(8, 0xa6)), wrapped.subarray(9));
 }
 
+// The dictionary is the strings of src/dictionary.h, one behind the other.
+const dictionary = Buffer.from([...readFileSync(new URL('../src/dictionary.h', import.meta.url), 'utf8')
+	.matchAll(/^\t"(.*)"/gm)].map((line) => line[1]).join(''));
+
 // rowKey gives the key that an account's data key stands for in the account's own row.
 export const rowKey = (dataKey) => hkdf(dataKey, '', 'cauce row 1');
 
@@ -48,7 +52,7 @@ function open(keyring, row, value, place) {
 	let plain = deciphered(createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header).setAuthTag(tag), ciphertext);
 	if (flags & 0x10) {
 		const size = plain.readUInt32BE(0);
-		plain = inflateSync(plain.subarray(4));
+		plain = inflateSync(plain.subarray(4), { dictionary });
 		plain.length === size || fail('value: length');
 	}
 	if (place.length) {

@@ -155,6 +155,18 @@ subtest 'append-only' => sub {
 	  for qw(session report transcript_segment archived_session account);
 };
 
+subtest 'one transaction erases several, and takes some of it back' => sub {
+	my @id = map { new_session() } 1 .. 6;
+	my $delete = sub { return "DELETE FROM cauce.session WHERE id = '$id[$_[0]]';" };
+	my $before = mine('SELECT count(*) FROM cauce.erasure_certificate');
+	mine('BEGIN;' . $delete->(0) . $delete->(1) . 'SAVEPOINT a;' . $delete->(2) . 'ROLLBACK TO a;' . $delete->(3)
+		  . 'RELEASE a;' . $delete->(4) . 'SAVEPOINT b;' . $delete->(5) . 'ROLLBACK TO b;' . $delete->(5) . 'COMMIT');
+	is(mine('SELECT count(*) FROM cauce.erasure_certificate') - $before, 5, 'a certificate for each that stays erased');
+	is(mine('SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate'), 't', 'the chain has no gap');
+	mine($delete->(2));
+	is(mine('SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate'), 't', 'nor later');
+};
+
 subtest 'tampering shows' => sub {
 	new_session();
 	mine('DELETE FROM cauce.session');

@@ -1,0 +1,134 @@
+/*
+ * compress.c
+ *		Compression of long plaintext, with zlib.
+ *
+ * What zlib keeps while it works is plaintext, too, and is wiped. Nothing raises
+ * between its beginning and its end.
+ */
+#include "postgres.h"
+
+#include <zlib.h>
+
+#include "port/pg_bswap.h"
+#include "utils/memutils.h"
+
+#include "compress.h"
+#include "dictionary.h"
+#include "secret.h"
+
+/* Values from this size on are compressed when that saves an eighth or more. */
+#define COMPRESS_FROM_BYTES 256
+#define COMPRESS_LEVEL 6
+
+/*
+ * What fits into 8 KB together with the dictionary needs no larger window: a smaller
+ * one is made and wiped faster. zlib.h has the meaning of these numbers.
+ */
+#define SMALL_WINDOW_BITS 13
+#define SMALL_MEMORY_LEVEL 7
+#define LARGE_MEMORY_LEVEL 8
+
+/* Take is zlib's malloc. */
+static voidpf
+Take(voidpf unused, uInt items, uInt size)
+{
+	return calloc(items, size);
+}
+
+/* Give is zlib's free. */
+static void
+Give(voidpf unused, voidpf bytes)
+{
+	WipingFree(bytes);
+}
+
+/* RunDeflate compresses into at most room bytes; the number of bytes, 0 when they do not suffice. */
+static Size
+RunDeflate(const char *bytes, Size size, char *packed, Size room)
+{
+	z_stream stream = {.zalloc = Take, .zfree = Give};
+	bool small = size + DICTIONARY_BYTES <= (1 << SMALL_WINDOW_BITS);
+	bool done;
+
+	if (deflateInit2(&stream, COMPRESS_LEVEL, Z_DEFLATED, small ? SMALL_WINDOW_BITS : MAX_WBITS,
+					 small ? SMALL_MEMORY_LEVEL : LARGE_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
+		return 0;
+	stream.next_in = (z_const Bytef *) bytes;
+	stream.avail_in = (uInt) size;
+	stream.next_out = (Bytef *) packed;
+	stream.avail_out = (uInt) room;
+	done = deflateSetDictionary(&stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) == Z_OK &&
+		   deflate(&stream, Z_FINISH) == Z_STREAM_END;
+	(void) deflateEnd(&stream);
+	return done ? stream.total_out : 0;
+}
+
+/* RunInflate expands to exactly size bytes, or tells why that is not possible; NULL when it is done. */
+static const char *
+RunInflate(const char *packed, Size packed_size, char *bytes, Size size)
+{
+	z_stream stream = {.zalloc = Take, .zfree = Give};
+	int result;
+
+	if (inflateInit(&stream) != Z_OK)
+		return "There is no memory to expand its compressed content.";
+	stream.next_in = (z_const Bytef *) packed;
+	stream.avail_in = (uInt) packed_size;
+	stream.next_out = (Bytef *) bytes;
+	stream.avail_out = (uInt) size;
+	result = inflate(&stream, Z_FINISH);
+	if (result == Z_NEED_DICT && stream.adler == DICTIONARY_ADLER32 &&
+		inflateSetDictionary(&stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) == Z_OK)
+		result = inflate(&stream, Z_FINISH);
+	(void) inflateEnd(&stream);
+	return result == Z_STREAM_END && stream.total_out == size
+			   ? NULL
+			   : "Its compressed content does not expand.";
+}
+
+/* Compress gives length and stream. */
+char *
+Compress(const char *bytes, Size size, Size *packed_size)
+{
+	uint32 length = pg_hton32((uint32) size);
+	Size room = size - size / 8;
+	char *packed;
+	Size stream_size;
+
+	if (size < COMPRESS_FROM_BYTES)
+		return NULL;
+	packed = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(length) + room);
+	stream_size = RunDeflate(bytes, size, packed + sizeof(length), room);
+	if (stream_size == 0)
+	{
+		SecretWipe(packed, sizeof(length) + room);
+		pfree(packed);
+		return NULL;
+	}
+	memcpy(packed, &length, sizeof(length));
+	*packed_size = sizeof(length) + stream_size;
+	return packed;
+}
+
+/* Expand reads length and stream. */
+char *
+Expand(const char *packed, Size packed_size, Size spare, Size *size, const char **problem)
+{
+	uint32 length;
+	char *bytes;
+
+	*problem = "Its compressed content is too short.";
+	if (packed_size < sizeof(length))
+		return NULL;
+	memcpy(&length, packed, sizeof(length));
+	*size = pg_ntoh32(length);
+	*problem = "Its compressed content is too long.";
+	if (*size > MaxAllocSize - 1 - spare)
+		return NULL;
+	bytes = palloc(*size + 1 + spare);
+	*problem = RunInflate(packed + sizeof(length), packed_size - sizeof(length), bytes, *size);
+	if (*problem != NULL)
+		return NULL;
+	bytes[*size] = '\0';
+	return bytes;
+}
