@@ -14,6 +14,7 @@
 #include "parser/analyze.h"
 #include "replication/logicalworker.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/elog.h"
 #include "utils/guc.h"
 
@@ -23,13 +24,19 @@
 static bool redact_logs = true;
 static emit_log_hook_type next_hook = NULL;
 static post_parse_analyze_hook_type next_analyze = NULL;
+static ProcessUtility_hook_type next_utility = NULL;
 static bool redacting = false;
+static bool declaring = false; /* DECLARE CURSOR is at its query */
 
 /* How EXECUTE's line in the log tells the statement's text: errdetail_execute() in postgres.c. */
 static const char PreparedPrefix[] = "prepare: ";
 
 static void RedactLog(ErrorData *error);
 static void WithholdStatement(ParseState *state, Query *query, JumbleState *jumble);
+static void NoticeDeclare(PlannedStmt *statement, const char *text, bool read_only_tree,
+						  ProcessUtilityContext context, ParamListInfo parameters,
+						  QueryEnvironment *environment, DestReceiver *dest,
+						  QueryCompletion *completion);
 
 /* RedactInit installs the hook. */
 void
@@ -42,6 +49,8 @@ RedactInit(void)
 	emit_log_hook = RedactLog;
 	next_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = WithholdStatement;
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = NoticeDeclare;
 }
 
 /*
@@ -74,16 +83,40 @@ IsTelling(const char *text)
 /*
  * WithholdStatement takes the query identifier from a utility statement that the log
  * would not show: pg_stat_statements keeps the text of such statements as it is, in a file,
- * and passes over what has no identifier. Of other statements it replaces the constants.
+ * and passes over what has no identifier. Of other statements it replaces the constants, but
+ * for a cursor's query: from PostgreSQL 18 on that has an identifier of its own, and ends
+ * with the transaction, where pg_stat_statements takes it for a statement that it has not seen
+ * parsed.
  */
 static void
 WithholdStatement(ParseState *state, Query *query, JumbleState *jumble)
 {
 	if (next_analyze != NULL)
 		next_analyze(state, query, jumble);
-	if (redact_logs && query->commandType == CMD_UTILITY &&
+	if (redact_logs && (query->commandType == CMD_UTILITY || declaring) &&
 		(IdentifiedBlock() || IsTelling(state->p_sourcetext)))
 		query->queryId = 0;
+}
+
+/* NoticeDeclare is the hook that tells WithholdStatement of a cursor's query. */
+static void
+NoticeDeclare(PlannedStmt *statement, const char *text, bool read_only_tree,
+			  ProcessUtilityContext context, ParamListInfo parameters,
+			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = next_utility != NULL ? next_utility : standard_ProcessUtility;
+	bool before = declaring;
+
+	declaring = IsA(statement->utilityStmt, DeclareCursorStmt);
+	PG_TRY();
+	{
+		next(statement, text, read_only_tree, context, parameters, environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		declaring = before;
+	}
+	PG_END_TRY();
 }
 
 /*

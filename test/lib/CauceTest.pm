@@ -61,7 +61,7 @@ sub _make
 	my ($class, $command, %option) = @_;
 	my $dir = tempdir('cauce-test-XXXXXX', TMPDIR => 1);
 	my ($out, $err) = ('', '');
-	my $self = bless { dir => $dir, pid => $$ }, $class;
+	my $self = bless { dir => $dir, pid => $$, pg_config => $ENV{PG_CONFIG} || 'pg_config' }, $class;
 
 	if (!run [ "$ROOT/dev/cluster", @$command, $dir ], '<', \undef, '>', \$out, '2>', \$err)
 	{
@@ -223,7 +223,7 @@ sub move_clock
 sub pg_ctl
 {
 	my ($self, @arguments) = @_;
-	chomp(my $bin = qx{"\${PG_CONFIG:-pg_config}" --bindir});
+	chomp(my $bin = qx{"$self->{pg_config}" --bindir});
 	my $log = "$self->{dir}/log/server.log";
 	# A server that it starts must hold none of this test's pipes, or their ends never come.
 	my $script = q{

@@ -58,6 +58,7 @@ sub statements
 		"DO \$\$ BEGIN EXECUTE 'EXPLAIN SELECT ''@{[word('utility in DO')]}'''; END \$\$",
 		"EXPLAIN (ANALYZE) SELECT * FROM cauce.report WHERE body = '@{[word('EXPLAIN')]}'",
 		"BEGIN; DECLARE c CURSOR FOR SELECT * FROM cauce.session WHERE title <> '@{[word('DECLARE')]}'; FETCH ALL FROM c \\g /dev/null\nCOMMIT",
+		"BEGIN; DO \$\$ BEGIN EXECUTE 'DECLARE h CURSOR WITH HOLD FOR SELECT * FROM cauce.report WHERE body <> ''@{[word('DECLARE in DO')]}'''; END \$\$; COMMIT",
 		"CREATE TEMP TABLE t AS SELECT '@{[word('CREATE TABLE AS')]}'::cauce.encrypted_text AS x",
 		"COPY (SELECT 1 FROM cauce.session WHERE title = '@{[word('COPY query')]}') TO STDOUT",
 		"SELECT count(*) FROM cauce.session WHERE title ILIKE '%@{[word('search')]}%'",
