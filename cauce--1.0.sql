@@ -374,6 +374,10 @@ COMMENT ON TABLE cauce.data_key IS
 COMMENT ON COLUMN cauce.data_key.superseded_at IS 'when rotation gave the key its next generation; new content lies under that one';
 COMMENT ON COLUMN cauce.data_key.resealed_at IS 'when the last content was sealed anew under the next generation';
 
+-- Not data_key itself: with it, every plan that reads data keys would have to be made anew, everywhere.
+CREATE VIEW cauce.key_signal WITH (security_invoker = true) AS SELECT;
+COMMENT ON VIEW cauce.key_signal IS 'shows nothing; its invalidation tells every backend and standby to forget cached keys';
+
 CREATE TABLE cauce.key_rotation (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	account_id uuid,

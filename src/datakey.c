@@ -64,6 +64,8 @@ static char checked_keyring[64];
 /* The start of the statement in which that was last compared with the file; 0 in no transaction. */
 static TimestampTz checked_at = 0;
 static Oid data_key_table = InvalidOid;
+static Oid key_signal =
+	InvalidOid; /* the relation whose invalidation says that keys were destroyed */
 
 static const DataKey *FindKey(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values);
 
@@ -111,14 +113,14 @@ WipeAtSubabort(SubXactEvent event, SubTransactionId mine, SubTransactionId paren
 }
 
 /*
- * WipeAtInvalidation: every invalidation of cauce.data_key, or of everything,
- * wipes. No catalog access here. It is counted even while there is no cache: a
+ * WipeAtInvalidation: every invalidation of cauce.key_signal, of cauce.data_key, or of
+ * everything, wipes. No catalog access here. It is counted even while there is no cache: a
  * look-up under way must not cache what it read before.
  */
 static void
 WipeAtInvalidation(Datum arg, Oid relation)
 {
-	if (relation != InvalidOid && relation != data_key_table)
+	if (relation != InvalidOid && relation != data_key_table && relation != key_signal)
 		return;
 	invalidations++;
 	WipeCache();
@@ -233,6 +235,7 @@ ReadKeyRow(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values, KeyRow *
 	bool found;
 
 	data_key_table = CauceTable("data_key");
+	key_signal = CauceTable("key_signal");
 	do
 	{
 		before = invalidations;
@@ -567,12 +570,10 @@ DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys
 Datum
 cauce_data_key_destroyed(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("data_key_destroyed is a trigger")));
-	CacheInvalidateRelcache(trigger->tg_relation);
+	CacheInvalidateRelcacheByRelid(CauceTable("key_signal"));
 	return PointerGetDatum(NULL);
 }
 
