@@ -475,8 +475,7 @@ DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
-		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_run', 'retention_run_id_seq',
-		'retention_failure', 'alert_rule'] LOOP
+		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -908,20 +907,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION cauce.is_sealed_type(oid) IS 'whether a type is a sealed one, a domain over one or an array of one';
 
-CREATE FUNCTION cauce.has_unbound_columns() RETURNS boolean
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT EXISTS (
-		SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-		WHERE c.relkind IN ('r', 'm', 'p') AND a.attnum > 0 AND NOT a.attisdropped
-			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
-			AND NOT EXISTS (SELECT 1 FROM pg_trigger t
-				WHERE t.tgrelid = c.oid AND t.tgfoid = 'cauce.seal_row'::regproc));
-END;
-COMMENT ON FUNCTION cauce.has_unbound_columns() IS
-	'whether a table without the sealing trigger has a sealed column: copies in it may lie under any generation of a key';
-
-CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT read text, OUT write text)
+CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT look text, OUT read text, OUT write text)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -945,6 +931,7 @@ AS $$
 			WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::regclass
 			LIMIT 1) f ON true
 		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
+			AND c.relpersistence <> 't'
 			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
 		GROUP BY t.oid, c.oid, n.nspname, f.account_column, f.session_column
 		UNION ALL
@@ -952,14 +939,15 @@ AS $$
 		FROM pg_class c
 		WHERE of_sessions AND c.oid = 'cauce.archived_session'::regclass)
 	SELECT relowner,
-		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE', array_to_string(columns, ', '), name, condition),
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s', array_to_string(columns, ', '), name, condition),
+		format('SELECT tableoid, ctid, %s FROM %s WHERE %s FOR NO KEY UPDATE SKIP LOCKED', array_to_string(columns, ', '), name, condition),
 		format('UPDATE %s SET %s WHERE tableoid = $1 AND ctid = $2', name,
 			(SELECT string_agg(format('%s = $%s', c, i + 2), ', ') FROM unnest(columns) WITH ORDINALITY AS u (c, i)))
 	FROM sealed
 	ORDER BY name
 $$;
 COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
-	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that read and write what lies under the key of account $1 and session $2; cauce''s own';
+	'for each table that binds sealed values to sessions (or, with false, to accounts): its owner, and the statements that look at, hold and write what lies under the key of account $1 and session $2; cauce''s own';
 
 CREATE FUNCTION cauce.wake_launcher() RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
@@ -972,8 +960,13 @@ DECLARE
 	before CONSTANT timestamptz := clock_timestamp() - older_than;
 	rotation bigint;
 BEGIN
-	IF older_than < interval '0' THEN
-		RAISE EXCEPTION 'older_than must not be negative' USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	IF older_than IS NULL OR older_than < interval '0' THEN
+		RAISE EXCEPTION 'older_than must not be negative or NULL'
+			USING ERRCODE = '22023', HINT = 'It is the age from which keys are renewed.';
+	END IF;
+	IF NOT EXISTS (SELECT 1 FROM cauce.data_key k WHERE k.account_id = rotate_data_keys.account_id) AND rotate_data_keys.account_id IS NOT NULL THEN
+		RAISE EXCEPTION 'no such account has keys'
+			USING ERRCODE = '22023', DETAIL = format('It is %s.', rotate_data_keys.account_id), HINT = 'NULL stands for all.';
 	END IF;
 	INSERT INTO cauce.key_rotation (account_id, made_before, keys)
 	SELECT rotate_data_keys.account_id, before, count(*)
@@ -1149,8 +1142,10 @@ BEGIN
 		FROM cauce.parts_of("table") p
 		JOIN pg_attribute c ON c.attrelid = p AND c.attname = "column"
 		JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = p AND d.refobjsubid = c.attnum
-		WHERE c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
-			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum);
+		WHERE (c.attgenerated <> '' OR NOT EXISTS (SELECT 1 FROM pg_attrdef f WHERE d.classid = 'pg_attrdef'::regclass
+			AND f.oid = d.objid AND f.adrelid = p AND f.adnum = c.attnum))
+			-- PostgreSQL 18 has a constraint for NOT NULL, which stays.
+			AND NOT EXISTS (SELECT 1 FROM pg_constraint n WHERE d.classid = 'pg_constraint'::regclass AND n.oid = d.objid AND n.contype = 'n');
 	IF users IS NOT NULL THEN
 		RAISE EXCEPTION 'column "%" of table % cannot be sealed while it is used', "column", "table"
 			USING ERRCODE = '2BP01', DETAIL = format('It is used by: %s.', users),
@@ -1306,7 +1301,6 @@ BEGIN
 		type := cauce.sealed_type("table", "column", pgcrypto);
 		actions := actions || (SELECT format('ALTER COLUMN %I TYPE %s USING cauce.seal_plain(%s, NULL::%s)', "column", type,
 				CASE WHEN a.atttypid = 'bytea'::regtype AND pgcrypto IS NOT NULL THEN format('cauce.from_pgcrypto(%I, %L)', "column", pgcrypto)
-					 WHEN a.atttypid = 'bpchar'::regtype THEN format('%I::text', "column")
 					 ELSE format('%I', "column") END, type)
 			FROM pg_attribute a WHERE a.attrelid = "table" AND a.attname = "column");
 	END LOOP;
@@ -1387,7 +1381,7 @@ BEGIN
 	IF p.adopting THEN
 		PERFORM cauce.adopt_abandon("table");
 	ELSE
-		FOREACH name IN ARRAY ARRAY['zz_cauce_seal', 'cauce_hold'] LOOP
+		FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = "table" AND tgfoid IN ('cauce.seal_row()'::regprocedure, 'cauce.hold_row()'::regprocedure) LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', name, "table");
 		END LOOP;
 		FOR c IN SELECT a.attname, replace(format_type(a.atttypid, -1), 'cauce.encrypted_', '') AS type,
@@ -1411,7 +1405,9 @@ BEGIN
 		END LOOP;
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', "table", p.account_column);
 	END IF;
-	EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cauce_session', "table");
+	FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = "table" AND contype = 'f' AND confrelid = 'cauce.session'::regclass LOOP
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', "table", name);
+	END LOOP;
 	IF NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = p.account_column
 				   WHERE i.indrelid = "table" AND i.indisprimary AND a.attnum = ANY (i.indkey)) THEN
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', "table", p.account_column);
@@ -1677,13 +1673,18 @@ CREATE VIEW cauce.protected_table WITH (security_barrier = true) AS
 		t.tgnargs = 2 AS adopting
 	FROM pg_catalog.pg_trigger t
 	JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-	JOIN pg_catalog.pg_constraint f ON f.conrelid = c.oid AND f.conname = 'cauce_session' AND f.contype = 'f'
-		AND f.confrelid = 'cauce.session'::pg_catalog.regclass
-	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.conkey[1]
-	JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = f.conkey[2]
-	WHERE t.tgname = 'zz_cauce_seal' AND t.tgfoid = 'cauce.seal_row()'::pg_catalog.regprocedure AND t.tgparentid = 0;
+	CROSS JOIN LATERAL (
+		SELECT k.conkey[pg_catalog.array_position(k.confkey, 1::smallint)] AS account,
+			k.conkey[pg_catalog.array_position(k.confkey, 2::smallint)] AS session
+		FROM pg_catalog.pg_constraint k
+		WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid = 'cauce.session'::pg_catalog.regclass
+		LIMIT 1) f
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.account
+	JOIN pg_catalog.pg_attribute s ON s.attrelid = c.oid AND s.attnum = f.session
+	WHERE t.tgfoid = 'cauce.seal_row()'::pg_catalog.regprocedure AND t.tgparentid = 0
+		AND c.relnamespace <> 'cauce'::pg_catalog.regnamespace;
 COMMENT ON VIEW cauce.protected_table IS
-	'applications'' tables that protect() made part of sessions, as the catalog has them; adopting while protect_gradually() is at work';
+	'applications'' tables that are part of sessions, as the catalog tells by trigger and foreign key; adopting while protect_gradually() is at work';
 
 CREATE VIEW cauce.protect_progress WITH (security_barrier = true) AS
 	SELECT j."table", CASE WHEN j.phase = 'vacuum full pending' AND NOT j.filenodes && cauce.filenodes(j."table") THEN 'done'
@@ -1756,7 +1757,6 @@ CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
 	SELECT r.id, r.requested_at, r.requested_by, r.account_id, r.keys,
 		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NULL) AS to_renew,
 		pg_catalog.count(k.id) FILTER (WHERE k.superseded_at IS NOT NULL AND k.resealed_at IS NULL) AS to_reseal,
-		pg_catalog.count(k.id) FILTER (WHERE k.resealed_at IS NOT NULL AND k.session_id IS NOT NULL) AS to_destroy,
 		r.finished_at
 	FROM cauce.key_rotation r
 	LEFT JOIN cauce.data_key k ON k.created_at < r.made_before AND (r.account_id IS NULL OR k.account_id = r.account_id)
@@ -1767,7 +1767,7 @@ CREATE VIEW cauce.rotation_status WITH (security_barrier = true) AS
 	GROUP BY r.id
 	ORDER BY r.id;
 COMMENT ON VIEW cauce.rotation_status IS
-	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew, keys that wait to be destroyed';
+	'how far each rotation of data keys is: keys without their next generation, keys whose content is still to be sealed anew';
 
 CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 	SELECT at, actor, role, action, session_id, reason
@@ -1955,6 +1955,6 @@ GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks()
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid), cauce.has_unbound_columns(),
+	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;

@@ -76,7 +76,7 @@ SELECT c.relname, string_agg(a.attname, ', ' ORDER BY k.position) AS primary_key
 SELECT DISTINCT attrelid::regclass FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
 	WHERE relnamespace = 'cauce'::regnamespace AND relkind = 'r' AND atttypid::regtype::text LIKE 'cauce.encrypted\_%'
 		AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid AND tgfoid = 'cauce.seal_row'::regproc AND tgenabled = 'O');
--- Every table and sequence is part of a dump.
+-- Every table and sequence is part of a dump, but for the history of this server's own retention runs.
 SELECT oid::regclass FROM pg_class
 	WHERE relnamespace = 'cauce'::regnamespace AND relkind IN ('r', 'S', 'p')
 		AND NOT oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'cauce')::oid[]);

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "adopt.h"
 #include "authority.h"
 #include "datakey.h"
 #include "derived.h"
@@ -18,7 +19,6 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
-#include "protect.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -47,7 +47,7 @@ _PG_init(void)
 	AuthorityInit();
 	DataKeyInit();
 	SessionInit();
-	ProtectInit();
+	AdoptInit();
 	LiteralsInit();
 	DerivedInit();
 	RedactInit();

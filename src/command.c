@@ -17,6 +17,7 @@
 #include "pgstat.h"
 #include "port.h"
 #include "storage/fd.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
@@ -57,7 +58,10 @@ CloseEnd(int *fd)
 	*fd = -1;
 }
 
-/* Spawn starts the shell in a process group of its own, with signals as a program expects them. */
+/*
+ * Spawn starts the shell in a process group of its own, with signals as a program expects them
+ * and none of the server's files and sockets, which PostgreSQL 15 does not close by itself.
+ */
 static int
 Spawn(Running *running, const char *command, int in, int out)
 {
@@ -70,16 +74,25 @@ Spawn(Running *running, const char *command, int in, int out)
 
 	sigemptyset(&none);
 	sigfillset(&all);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-											  POSIX_SPAWN_SETSIGDEF);
-	posix_spawnattr_setpgroup(&attributes, 0);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-	failure = posix_spawn(&running->pid, "/bin/sh", &actions, &attributes, arguments, environ);
+	failure = posix_spawnattr_init(&attributes);
+	if (failure != 0)
+		return failure;
+	failure = posix_spawn_file_actions_init(&actions);
+	if (failure != 0)
+	{
+		posix_spawnattr_destroy(&attributes);
+		return failure;
+	}
+	if ((failure =
+			 posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+													   POSIX_SPAWN_SETSIGDEF)) == 0 &&
+		(failure = posix_spawnattr_setpgroup(&attributes, 0)) == 0 &&
+		(failure = posix_spawnattr_setsigmask(&attributes, &none)) == 0 &&
+		(failure = posix_spawnattr_setsigdefault(&attributes, &all)) == 0 &&
+		(failure = posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO)) == 0 &&
+		(failure = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO)) == 0 &&
+		(failure = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)) == 0)
+		failure = posix_spawn(&running->pid, "/bin/sh", &actions, &attributes, arguments, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attributes);
 	if (failure != 0)
@@ -113,10 +126,12 @@ Start(Running *running, const char *command)
 	}
 }
 
-/* End kills what still runs, and closes what is open. */
+/* End kills what still runs, and closes what is open; also called when this process exits. */
 static void
-End(Running *running)
+End(int code, Datum argument)
 {
+	Running *running = (Running *) DatumGetPointer(argument);
+
 	CloseEnd(&running->to);
 	CloseEnd(&running->from);
 	if (running->pid > 0)
@@ -219,18 +234,15 @@ RunCommand(const char *command, const char *what, int seconds, const char *input
 	running->what = what;
 	running->to = running->from = -1;
 	running->deadline = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(End, PointerGetDatum(running));
 	{
 		Start(running, command);
 		Feed(running, input, input_size);
 		got = Drain(running, output, room);
 		Reap(running);
 	}
-	PG_FINALLY();
-	{
-		End(running);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(End, PointerGetDatum(running));
+	End(0, PointerGetDatum(running));
 	pfree(running);
 	return got;
 }

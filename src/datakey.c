@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
@@ -583,6 +584,9 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 	SpiScope scope;
 	bool sealed;
 
+	PreventCommandIfReadOnly("keyring_create()");
+	PreventCommandIfParallelMode("keyring_create()");
+	PreventCommandDuringRecovery("keyring_create()");
 	SpiEnter(&scope, true);
 	sealed = SpiRun(&plan, "SELECT 1 FROM cauce.data_key LIMIT 1", 0, NULL, NULL, NULL, true) > 0;
 	SpiLeave(&scope);

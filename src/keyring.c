@@ -248,11 +248,12 @@ KeyringParseName(const char *kid, KeyName *name)
 	memset(name, 0, sizeof(*name));
 	if (strncmp(kid, MasterPrefix, sizeof(MasterPrefix) - 1) == 0)
 	{
+		const char *digits = kid + sizeof(MasterPrefix) - 1;
 		char *end;
-		unsigned long number = strtoul(kid + sizeof(MasterPrefix) - 1, &end, 10);
+		unsigned long number = strtoul(digits, &end, 10);
 
 		name->master = (uint32) number;
-		return *end == '\0' && number > 0 && number <= PG_INT32_MAX;
+		return *digits >= '1' && *digits <= '9' && *end == '\0' && number <= PG_INT32_MAX;
 	}
 	if (strncmp(kid, EpochPrefix, sizeof(EpochPrefix) - 1) == 0)
 	{
@@ -264,7 +265,7 @@ KeyringParseName(const char *kid, KeyName *name)
 		if (sscanf(kid + sizeof(EpochPrefix) - 1, "%4d-%2d-%2d%n", &year, &month, &day, &end) !=
 				3 ||
 			kid[sizeof(EpochPrefix) - 1 + end] != '\0' || month < 1 || month > 12 || day < 1 ||
-			day > 31)
+			day > day_tab[isleap(year)][month - 1])
 			return false;
 		name->is_epoch = true;
 		name->epoch = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
@@ -284,6 +285,19 @@ ReadSign(json_t *key, Keyring *into)
 	into->sign = SecretAlloc(KEYRING_SIGN_BYTES);
 	json_dumpb(key, into->sign, size, JSON_COMPACT);
 	return NULL;
+}
+
+/* IsThere tells whether the keyring has a key of that name already. */
+static bool
+IsThere(const Keyring *into, const KeyName *name)
+{
+	for (int i = 0; i < into->count; i++)
+	{
+		if (into->names[i].is_epoch == name->is_epoch && into->names[i].master == name->master &&
+			into->names[i].epoch == name->epoch)
+			return true;
+	}
+	return false;
 }
 
 /* ReadKeys reads every key of the set; a sentence about what is wrong, or NULL. */
@@ -313,6 +327,8 @@ ReadKeys(json_t *keys, Keyring *into)
 							into->secrets + into->count * CIPHER_KEY_BYTES,
 							CIPHER_KEY_BYTES) != CIPHER_KEY_BYTES)
 			return "A key has an unknown name or not 32 bytes.";
+		if (IsThere(into, name))
+			return "There are two keys of one name.";
 		name->retired = json_is_true(json_object_get(key, KEYRING_RETIRED));
 		into->count++;
 	}
@@ -323,7 +339,8 @@ ReadKeys(json_t *keys, Keyring *into)
 static bool
 FindMaster(const json_t *root, Keyring *into)
 {
-	uint32 named = (uint32) json_integer_value(json_object_get(root, KEYRING_MASTER));
+	json_t *in_use = json_object_get(root, KEYRING_MASTER);
+	json_int_t named = json_integer_value(in_use);
 	bool found = false;
 
 	for (int i = 0; i < into->count; i++)
@@ -334,8 +351,8 @@ FindMaster(const json_t *root, Keyring *into)
 		found = found || into->names[i].master == named;
 	}
 	if (found)
-		into->master = named;
-	return found || named == 0;
+		into->master = (uint32) named;
+	return found || in_use == NULL;
 }
 
 /* ParseKeyring fills into from the key set; gives a sentence about what is wrong, or NULL. */

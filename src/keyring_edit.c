@@ -321,8 +321,7 @@ DestroyEdit(json_t *root, void *argument)
 	for (size_t i = json_array_size(keys); i-- > 0;)
 	{
 		if (!NameOf(keys, i, &name) || !IsEnded(&name, order->today) ||
-			(name.is_epoch ? name.epoch >= order->needs->lowest_epoch
-						   : name.master >= order->needs->lowest_master))
+			KeyringIsNeeded(order->needs, &name))
 			continue;
 		(void) json_array_remove(keys, i);
 		order->destroyed++;

@@ -33,6 +33,9 @@
 
 static const char OperationMark[] = "%o";
 
+/* What a keyring is called while it is written; one name, since the lock is held. */
+static const char FreshSuffix[] = ".new";
+
 static char *keyring_file = NULL;
 static char *keyring_command = NULL;
 
@@ -271,6 +274,13 @@ KeyringStoreExists(void)
 	return size > 0;
 }
 
+/* KeyringStoreIsCommand tells which it is. */
+bool
+KeyringStoreIsCommand(void)
+{
+	return RequireStore();
+}
+
 /* KeyringStoreWritable looks for the mark. What a program keeps is the primary's to change. */
 bool
 KeyringStoreWritable(void)
@@ -329,27 +339,7 @@ KeyringThere(void)
 							"key.")));
 }
 
-/* PutInPlace gives the written file its name. */
-static void
-PutInPlace(const char *fresh, bool create)
-{
-	int old = create ? -1 : OpenTransientFile(keyring_file, O_RDWR | PG_BINARY);
-
-	if (create ? link(fresh, keyring_file) != 0 : rename(fresh, keyring_file) != 0)
-	{
-		if (errno == EEXIST)
-			KeyringThere();
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not put the keyring in place: %m")));
-	}
-	if (old >= 0)
-	{
-		OverwriteFile(old);
-		CloseTransientFile(old);
-	}
-}
-
-/* FsyncDirectoryOf makes a new name last. */
+/* FsyncDirectoryOf makes a name last. */
 static void
 FsyncDirectoryOf(const char *path)
 {
@@ -360,42 +350,84 @@ FsyncDirectoryOf(const char *path)
 	fsync_fname(directory[0] == '\0' ? "." : directory, true);
 }
 
-/* WriteFile writes the key set beside its place and puts it there. */
+/*
+ * PutInPlace gives the written file its name. Not before that is on disk are the bytes
+ * of the one that had it overwritten: after a crash there is the one or the other.
+ */
+static void
+PutInPlace(const char *fresh, const char *path, bool create)
+{
+	int old = create ? -1 : OpenTransientFile(path, O_RDWR | PG_BINARY);
+
+	if (create ? link(fresh, path) != 0 : rename(fresh, path) != 0)
+	{
+		if (errno == EEXIST)
+			KeyringThere();
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not put the keyring in place: %m")));
+	}
+	FsyncDirectoryOf(path);
+	if (old >= 0)
+	{
+		OverwriteFile(old);
+		CloseTransientFile(old);
+	}
+}
+
+/* RemoveFresh removes a file that has not got, or does not need, its name; left over from a crash, too. */
+static void
+RemoveFresh(const char *fresh)
+{
+	int fd = OpenTransientFile(fresh, O_RDWR | O_NOFOLLOW | PG_BINARY);
+
+	(void) unlink(fresh);
+	if (fd >= 0)
+	{
+		OverwriteFile(fd);
+		CloseTransientFile(fd);
+	}
+}
+
+/* WriteFresh writes and fsyncs a new file for the server alone. */
+static void
+WriteFresh(const char *fresh, const char *text, struct stat *file)
+{
+	int fd =
+		OpenTransientFilePerm(fresh, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, S_IRUSR | S_IWUSR);
+
+	if (fd < 0 || !WriteWhole(fd, text, strlen(text)) || fstat(fd, file) != 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write the keyring: %m"),
+						errhint("The directory of cauce.keyring_file must be writable for the "
+								"server's operating-system user.")));
+	CloseTransientFile(fd);
+}
+
+/* WriteFile writes the key set beside its place and puts it there; where a link leads, not over the link. */
 static void
 WriteFile(const char *text, bool create)
 {
-	char fresh[MAXPGPATH];
+	char path[PATH_MAX];
+	char fresh[PATH_MAX + sizeof(FreshSuffix)];
 	struct stat file;
-	bool written;
-	int reason;
-	int fd;
 
-	snprintf(fresh, sizeof(fresh), "%s.%d.new", keyring_file, MyProcPid);
-	(void) unlink(fresh);
-	fd = OpenTransientFilePerm(fresh, O_WRONLY | O_CREAT | O_EXCL | PG_BINARY, S_IRUSR | S_IWUSR);
-	reason = errno;
-	written = fd >= 0 && WriteWhole(fd, text, strlen(text)) && fstat(fd, &file) == 0;
-	if (fd >= 0 && !written)
-		reason = errno;
-	if (fd >= 0)
-		CloseTransientFile(fd);
-
+	if (create || realpath(keyring_file, path) == NULL)
+		strlcpy(path, keyring_file, sizeof(path));
+	snprintf(fresh, sizeof(fresh), "%s%s", path, FreshSuffix);
+	RemoveFresh(fresh);
 	PG_TRY();
 	{
-		errno = reason;
-		if (!written)
-			ereport(ERROR, (errcode_for_file_access(), errmsg("could not write the keyring: %m"),
-							errhint("The directory of cauce.keyring_file must be writable for the "
-									"server's operating-system user.")));
+		WriteFresh(fresh, text, &file);
 		CheckFile(fresh, &file);
-		PutInPlace(fresh, create);
+		PutInPlace(fresh, path, create);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		(void) unlink(fresh);
+		RemoveFresh(fresh);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	FsyncDirectoryOf(keyring_file);
+	if (create)
+		(void) unlink(fresh); /* the other name of what was linked */
 }
 
 /* WriteCommand hands the key set to the program. */
@@ -425,6 +457,7 @@ KeyringStoreWrite(const json_t *root, bool create)
 
 	if (text == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory for the keyring")));
+	SharedKeyringChanged(); /* before, in case this process ends when the program has stored it */
 	PG_TRY();
 	{
 		if (command)

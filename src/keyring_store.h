@@ -39,6 +39,9 @@ extern json_t *KeyringStoreRead(KeyringStamp *stamp);
 /* KeyringStoreExists tells whether there is a keyring, be it a damaged one. */
 extern bool KeyringStoreExists(void);
 
+/* KeyringStoreIsCommand tells whether a program keeps the keyring. Raises 55000 where nothing is configured. */
+extern bool KeyringStoreIsCommand(void);
+
 /*
  * KeyringStoreWritable is false for a command without %o, and on a standby for any command. Raises
  * 55000 where nothing is configured.

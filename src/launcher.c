@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
@@ -35,6 +36,7 @@
 
 #include "duty.h"
 #include "keyring_edit.h"
+#include "keyring_store.h"
 #include "launcher.h"
 #include "shared.h"
 #include "upkeep.h"
@@ -72,9 +74,9 @@ IsTemplate0(Form_pg_database database)
 }
 
 /*
- * ListDatabases gives the OIDs of the databases that may hold keys, in a fixed order. Templates
- * are among them only for a pass that asks everybody; unreachable tells whether one of the others
- * takes no connections.
+ * ListDatabases gives the OIDs of the databases that may hold keys, in a fixed order. template1,
+ * which CREATE DATABASE wants for itself, is among them only for a pass that asks everybody;
+ * unreachable tells whether one of the others takes no connections.
  */
 static List *
 ListDatabases(MemoryContext context, bool everybody, bool *unreachable)
@@ -94,7 +96,8 @@ ListDatabases(MemoryContext context, bool everybody, bool *unreachable)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (IsTemplate0(database) || (database->datistemplate && !everybody))
+		if (IsTemplate0(database) || database->datconnlimit == DATCONNLIMIT_INVALID_DB ||
+			(!everybody && strcmp(NameStr(database->datname), "template1") == 0))
 			continue;
 		if (!database->datallowconn)
 		{
@@ -151,17 +154,18 @@ VisitDatabase(Oid database, const Visit *visit)
 }
 
 /*
- * Today is the day before which an epoch has ended. A standby counts the days by the last
+ * Today is the day before which an epoch has ended. What a program keeps is shared with standbys,
+ * which may be promoted without the last that was wrapped anew: a day more. A standby counts the days by the last
  * commit that it has replayed, less one: it may still have to replay keys that the primary
  * has wrapped anew.
  */
 static EpochDay
-Today(void)
+Today(bool shared)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!RecoveryInProgress())
-		return KeyringDayOf(now);
+		return KeyringDayOf(now) - (shared ? 1 : 0);
 	return KeyringDayOf(Min(now, GetLatestXTime())) - 1;
 }
 
@@ -171,6 +175,7 @@ LookForEnded(void *argument)
 {
 	Visit *visit = argument;
 
+	visit->today = Today(KeyringStoreIsCommand());
 	visit->report = KeyringEnded(visit->today);
 }
 
@@ -182,12 +187,31 @@ typedef struct Pass
 	int destroyed;
 } Pass;
 
+/*
+ * FlushWal puts on disk what was wrapped anew, however it was committed: a crash must not bring
+ * back what lies under a destroyed key. At the beginning of a page the insert position is
+ * behind a header that nobody has written yet.
+ */
+static void
+FlushWal(void)
+{
+	XLogRecPtr end = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
+		end -= SizeOfXLogLongPHD;
+	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		end -= SizeOfXLogShortPHD;
+	XLogFlush(end);
+}
+
 /* DestroyEnded is the duty to destroy what nobody needs. */
 static void
 DestroyEnded(void *argument)
 {
 	Pass *pass = argument;
 
+	if (!RecoveryInProgress())
+		FlushWal();
 	pass->destroyed = KeyringDestroy(pass->visit.today, &pass->needs);
 }
 
@@ -198,21 +222,12 @@ VisitAll(const List *databases, Pass *pass)
 	bool complete = true;
 	ListCell *cell;
 
-	pass->needs.lowest_epoch = PG_INT32_MAX;
-	pass->needs.lowest_master = PG_UINT32_MAX;
 	foreach (cell, databases)
 	{
-		KeyringNeeds needs;
-
 		CHECK_FOR_INTERRUPTS();
-		SharedAsk();
-		if (!VisitDatabase(lfirst_oid(cell), &pass->visit) || !SharedAnswered(&needs))
-		{
-			complete = false;
-			continue;
-		}
-		pass->needs.lowest_epoch = Min(pass->needs.lowest_epoch, needs.lowest_epoch);
-		pass->needs.lowest_master = Min(pass->needs.lowest_master, needs.lowest_master);
+		SharedAsk(lfirst_oid(cell));
+		complete = VisitDatabase(lfirst_oid(cell), &pass->visit) && SharedAnswered(&pass->needs) &&
+				   complete;
 	}
 	return complete;
 }
@@ -230,7 +245,7 @@ MakePass(MemoryContext context)
 	bool unreachable;
 	bool complete;
 
-	pass.visit.today = Today();
+	pass.visit.today = Today(true);
 	(void) AttemptDuty(LookForEnded, &pass.visit, DEBUG1, "look at the keyring");
 	databases = ListDatabases(context, pass.visit.report, &unreachable);
 	complete = VisitAll(databases, &pass);

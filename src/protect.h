@@ -8,9 +8,6 @@
 #include "lib/stringinfo.h"
 #include "utils/uuid.h"
 
-/* ProtectInit defines the setting cauce.pgcrypto_key. */
-extern void ProtectInit(void);
-
 /*
  * ProtectedErase appends to the JSON object in counts how many rows of each protected
  * table go with a session, whose row has been deleted: the foreign keys' cascade comes

@@ -9,6 +9,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/guc.h"
@@ -75,7 +76,30 @@ TryRewrap(const KeyRow *old, KeyRow *row)
 	return result == UNWRAP_OK;
 }
 
-/* RewrapSession moves a session's key to another epoch or organization. */
+/* RewrapRow moves one generation, unless it is where it should be; whether it has. */
+static bool
+RewrapRow(const KeyRow *old, EpochDay epoch, const pg_uuid_t *organization)
+{
+	KeyRow row = *old;
+	bool moves = organization != NULL;
+
+	if (old->epoch == epoch && old->key.has_organization == moves &&
+		(!moves || SameUuid(&old->key.organization, organization)))
+		return false;
+	row.epoch = epoch;
+	row.key.has_organization = moves;
+	if (moves)
+		row.key.organization = *organization;
+	if (!Rewrap(old, &row))
+		return false;
+	KeyRowUpdate(&row);
+	return true;
+}
+
+/*
+ * RewrapSession moves a session's key to another epoch or organization. A generation that a
+ * rotation has added while its rows were waited for is found by looking again.
+ */
 void
 RewrapSession(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uuid_t *session,
 			  TimestampTz until)
@@ -83,33 +107,30 @@ RewrapSession(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	static SPIPlanPtr plan = NULL;
 	EpochDay epoch;
 	SpiScope scope;
-	SPITupleTable *rows;
-	uint64 count;
+	bool moved;
 
 	DataKeyCheckKeyring();
 	DataKeyHoldEpochs();
 	epoch = KeyringEpoch(until);
 	SpiEnter(&scope, false);
-	count = SpiRunSession(&plan,
-						  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
-						  " WHERE account_id = $1 AND session_id = $2 FOR UPDATE",
-						  account, session, false);
-	rows = SPI_tuptable;
-	for (uint64 i = 0; i < count; i++)
+	do
 	{
-		KeyRow old;
-		KeyRow row;
+		uint64 count = SpiRunSession(&plan,
+									 "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
+									 " WHERE account_id = $1 AND session_id = $2 FOR UPDATE",
+									 account, session, false);
+		SPITupleTable *rows = SPI_tuptable;
 
-		SPI_tuptable = rows;
-		KeyRowRead(i, &old);
-		row = old;
-		row.epoch = epoch;
-		row.key.has_organization = organization != NULL;
-		if (organization != NULL)
-			row.key.organization = *organization;
-		if (Rewrap(&old, &row))
-			KeyRowUpdate(&row);
-	}
+		moved = false;
+		for (uint64 i = 0; i < count; i++)
+		{
+			KeyRow row;
+
+			SPI_tuptable = rows;
+			KeyRowRead(i, &row);
+			moved = RewrapRow(&row, epoch, organization) || moved;
+		}
+	} while (moved);
 	SpiLeave(&scope);
 }
 
@@ -218,6 +239,25 @@ AwaitWrappers(void)
 	AtEOXact_GUC(true, level);
 }
 
+/* NoteEpochs and NoteMasters add what a query gives, dates or numbers, to needs. Inside of an SpiScope. */
+static void
+NoteEpochs(uint64 count, KeyringNeeds *needs)
+{
+	bool isnull;
+
+	for (uint64 i = 0; i < count; i++)
+		KeyringNeedsEpoch(needs, DatumGetDateADT(SpiValue(i, 1, &isnull)));
+}
+
+static void
+NoteMasters(uint64 count, KeyringNeeds *needs)
+{
+	bool isnull;
+
+	for (uint64 i = 0; i < count; i++)
+		KeyringNeedsMaster(needs, (uint32) DatumGetInt32(SpiValue(i, 1, &isnull)));
+}
+
 /* RewrapNeeds reads. */
 void
 RewrapNeeds(EpochDay today, KeyringNeeds *needs)
@@ -227,30 +267,23 @@ RewrapNeeds(EpochDay today, KeyringNeeds *needs)
 	Oid types[] = {DATEOID};
 	Datum values[] = {DateADTGetDatum(today)};
 	SpiScope scope;
-	Datum value;
-	bool isnull;
 
-	needs->lowest_epoch = PG_INT32_MAX;
-	needs->lowest_master = PG_UINT32_MAX;
 	if (!RecoveryInProgress())
 		AwaitWrappers();
 	if (!HasKeys())
 		return;
 	DataKeyCheckKeyring();
 	SpiEnter(&scope, true);
-	SpiRun(&epochs,
-		   "SELECT min(epoch) FROM cauce.data_key k WHERE epoch < $1 AND " KEYROW_SEALS_SOMETHING,
-		   1, types, values, NULL, true);
-	value = SpiValue(0, 1, &isnull);
-	if (!isnull)
-		needs->lowest_epoch = DatumGetDateADT(value);
-	SpiRun(&masters,
-		   "SELECT min(cauce.master_of(wrapped)) FROM cauce.data_key k WHERE epoch >= $1"
-		   " OR " KEYROW_SEALS_SOMETHING,
-		   1, types, values, NULL, true);
-	value = SpiValue(0, 1, &isnull);
-	if (!isnull)
-		needs->lowest_master = (uint32) DatumGetInt32(value);
+	NoteEpochs(SpiRun(&epochs,
+					  "SELECT DISTINCT epoch FROM cauce.data_key k"
+					  " WHERE epoch < $1 AND " KEYROW_SEALS_SOMETHING,
+					  1, types, values, NULL, true),
+			   needs);
+	NoteMasters(SpiRun(&masters,
+					   "SELECT DISTINCT cauce.master_of(wrapped) FROM cauce.data_key k"
+					   " WHERE epoch >= $1 OR " KEYROW_SEALS_SOMETHING,
+					   1, types, values, NULL, true),
+				needs);
 	SpiLeave(&scope);
 }
 
@@ -310,6 +343,15 @@ cauce_master_of(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32((int32) KeyRowMaster(PG_GETARG_BYTEA_PP(0)));
 }
 
+/* RequireKeyringChange refuses to change the keyring where the database could not follow. */
+static void
+RequireKeyringChange(const char *name)
+{
+	PreventCommandIfReadOnly(name);
+	PreventCommandIfParallelMode(name);
+	PreventCommandDuringRecovery(name);
+}
+
 /* cauce.rotate_master_key(prepare): a new master key in use; with prepare, one that will be. */
 Datum
 cauce_rotate_master_key(PG_FUNCTION_ARGS)
@@ -317,6 +359,7 @@ cauce_rotate_master_key(PG_FUNCTION_ARGS)
 	bool prepare = PG_GETARG_BOOL(0);
 	uint32 master;
 
+	RequireKeyringChange("rotate_master_key()");
 	DataKeyCheckKeyring();
 	master = KeyringAddMaster(!prepare);
 	if (!prepare)
@@ -333,6 +376,7 @@ cauce_retire_master_key(PG_FUNCTION_ARGS)
 {
 	int32 number = PG_GETARG_INT32(0);
 
+	RequireKeyringChange("retire_master_key()");
 	DataKeyCheckKeyring();
 	KeyringRetireMaster((uint32) Max(number, 0));
 	SharedWakeAtCommit();

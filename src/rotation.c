@@ -4,15 +4,16 @@
  *
  * A data key keeps its id; each rotation adds a generation. One generation's life:
  *
- *		current ──new one committed──► superseded ──content sealed anew──► resealed ──► destroyed
+ *		current ──new one committed──► superseded ──content sealed anew──► resealed
  *
  * superseded: writers find the new generation from the moment that its insertion has
- * committed. Those who had found the old one hold a lock on the table that they write to
- * until they end, so they are waited for before content is sealed anew.
+ * committed. Content is sealed anew when every transaction has ended that may have found
+ * the old one before. Nobody is waited for: what is locked, or not over, has its turn at
+ * a later visit.
  *
- * resealed: nothing that a new snapshot sees lies under it. It is destroyed when no older
- * snapshot is left, and if no table outside of cauce's care may hold copies of its values;
- * keys of accounts and the inbox never are, as values sealed at input may lie anywhere.
+ * resealed: the tables that cauce looks after hold nothing under it any more. It stays,
+ * and ends with its session: copies of values may lie elsewhere, in a table that was
+ * detached, in one without the trigger, in a dump that is being restored.
  *
  * Each arrow is a transaction of its own, and the state is in the rows of cauce.data_key:
  * whenever this is killed, the next run goes on where it was.
@@ -23,7 +24,6 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -45,9 +45,6 @@
 
 PG_FUNCTION_INFO_V1(cauce_wake_launcher);
 
-/* How long those are waited for who may still be sealing under a superseded key. */
-#define WRITERS_TIMEOUT "60s"
-
 /* The keys that a rotation wants renewed: current, not expired, not made since. docs/keys.md. */
 static const char KeysToRenew[] =
 	"SELECT " KEYROW_COLUMNS " FROM cauce.data_key k WHERE superseded_at IS NULL"
@@ -62,6 +59,9 @@ typedef struct Rotation
 	bool has_account;
 	pg_uuid_t account;
 } Rotation;
+
+/* How long a table may be locked, by an ALTER TABLE, before content in it is left to the next visit. */
+#define TABLE_LOCK_TIMEOUT "5s"
 
 /* The read statement's first columns, tableoid and ctid, say where a row lies. */
 #define ROW_PLACE_COLUMNS 2
@@ -87,7 +87,8 @@ IsPending(void)
 	SpiEnter(&scope, true);
 	pending = SpiRun(&plan,
 					 "SELECT FROM cauce.key_rotation WHERE finished_at IS NULL UNION ALL"
-					 " SELECT FROM cauce.data_key WHERE superseded_at IS NOT NULL LIMIT 1",
+					 " SELECT FROM cauce.data_key WHERE superseded_at IS NOT NULL"
+					 " AND resealed_at IS NULL LIMIT 1",
 					 0, NULL, NULL, NULL, true) > 0;
 	SpiLeave(&scope);
 	return pending;
@@ -201,40 +202,21 @@ ListRotations(void *argument)
 	SpiLeave(&scope);
 }
 
-/* AwaitWriters is the duty to wait for whoever may still be sealing under a superseded key. */
-static void
-AwaitWriters(void *argument)
+/* IsOver tells whether every transaction has ended that ran in this database when xid did. */
+static bool
+IsOver(TransactionId xid)
 {
-	int level = NewGUCNestLevel();
-	List *tags = NIL;
-	SpiScope scope;
-	uint64 count;
+	Relation table = table_open(CauceTable("data_key"), AccessShareLock);
+	TransactionId horizon = GetOldestNonRemovableTransactionId(table);
 
-	SpiEnter(&scope, true);
-	if (SPI_execute("SELECT DISTINCT tgrelid FROM pg_catalog.pg_trigger"
-					" WHERE tgfoid = 'cauce.seal_row'::pg_catalog.regproc",
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not list the sealed tables");
-	count = SPI_processed;
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool isnull;
-		LOCKTAG *tag = MemoryContextAlloc(TopTransactionContext, sizeof(LOCKTAG));
-		MemoryContext before = MemoryContextSwitchTo(TopTransactionContext);
-
-		SET_LOCKTAG_RELATION(*tag, MyDatabaseId, DatumGetObjectId(SpiValue(i, 1, &isnull)));
-		tags = lappend(tags, tag);
-		MemoryContextSwitchTo(before);
-	}
-	SpiLeave(&scope);
-
-	(void) set_config_option("lock_timeout", WRITERS_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	WaitForLockersMultiple(tags, ShareLock, false);
-	AtEOXact_GUC(true, level);
+	table_close(table, AccessShareLock);
+	return TransactionIdPrecedes(xid, horizon);
 }
 
-/* ListSuperseded is the duty to find the keys whose content is to be sealed anew. */
+/*
+ * ListSuperseded is the duty to find the keys whose content is to be sealed anew: those whose
+ * successor is older than every transaction that runs.
+ */
 static void
 ListSuperseded(void *argument)
 {
@@ -242,26 +224,31 @@ ListSuperseded(void *argument)
 	Found *found = argument;
 	Superseded *keys;
 	SpiScope scope;
+	uint64 count;
 
 	SpiEnter(&scope, true);
-	found->count = SpiRun(&plan,
-						  "SELECT account_id, id, generation, session_id FROM cauce.data_key"
-						  " WHERE superseded_at IS NOT NULL AND resealed_at IS NULL"
-						  " ORDER BY account_id, id, generation",
-						  0, NULL, NULL, NULL, true);
-	keys = MemoryContextAllocHuge(found->context, (found->count + 1) * sizeof(Superseded));
-	for (uint64 i = 0; i < found->count; i++)
+	count = SpiRun(&plan,
+				   "SELECT account_id, id, generation, session_id, xmin FROM cauce.data_key"
+				   " WHERE superseded_at IS NOT NULL AND resealed_at IS NULL"
+				   " ORDER BY account_id, id, generation",
+				   0, NULL, NULL, NULL, true);
+	keys = MemoryContextAllocHuge(found->context, (count + 1) * sizeof(Superseded));
+	for (uint64 i = 0; i < count; i++)
 	{
+		Superseded *key = &keys[found->count];
 		bool isnull;
 		Datum session;
 
-		keys[i].account = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
-		keys[i].id = *DatumGetUUIDP(SpiValue(i, 2, &isnull));
-		keys[i].generation = DatumGetInt32(SpiValue(i, 3, &isnull));
+		if (!IsOver(DatumGetTransactionId(SpiValue(i, 5, &isnull))))
+			continue;
+		key->account = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
+		key->id = *DatumGetUUIDP(SpiValue(i, 2, &isnull));
+		key->generation = DatumGetInt32(SpiValue(i, 3, &isnull));
 		session = SpiValue(i, 4, &isnull);
-		keys[i].has_session = !isnull;
+		key->has_session = !isnull;
 		if (!isnull)
-			keys[i].session = *DatumGetUUIDP(session);
+			key->session = *DatumGetUUIDP(session);
+		found->count++;
 	}
 	found->items = keys;
 	SpiLeave(&scope);
@@ -271,18 +258,27 @@ ListSuperseded(void *argument)
 typedef struct Sealing
 {
 	Oid owner; /* of the table: its triggers and checks run with no more rights than that */
-	char *read; /* $1 account, $2 session: where each row lies, then its sealed columns */
+	char *look; /* $1 account, $2 session: where each row lies, then its sealed columns */
+	char *read; /* the same, of rows that nobody holds, which it holds */
 	char *write; /* $1 and $2: where a row lies; then its sealed columns */
 } Sealing;
+
+/* NeedsRenewal tells whether a sealed value lies under an older generation; of a long one only the header is read. */
+static bool
+NeedsRenewal(Datum value)
+{
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		return !SealedIsCurrent((Sealed *) PG_DETOAST_DATUM_SLICE(value, 0, SEALED_MIN_BYTES));
+	return !SealedIsCurrent((Sealed *) PG_DETOAST_DATUM_PACKED(value));
+}
 
 /* RenewValue gives a sealed value under the current generation of its key; itself when it is. */
 static Datum
 RenewValue(Datum value)
 {
-	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
-	Sealed *fresh = SealedRenew(sealed);
-
-	return fresh != sealed ? PointerGetDatum(fresh) : value;
+	if (!NeedsRenewal(value))
+		return value;
+	return PointerGetDatum(SealedRenew((Sealed *) PG_DETOAST_DATUM_PACKED(value)));
 }
 
 /* RenewArray does so with an array's elements. */
@@ -376,26 +372,30 @@ WriteRow(SPIPlanPtr plan, const Sealing *table, Datum *values, const char *nulls
 	SetUserIdAndSecContext(user, security);
 }
 
-/* ResealTable seals anew what one table holds of the key; gives the number of rows that needed it. */
+/* ReadRows runs one of a table's queries; gives the number of rows, which are in SPI_tuptable. */
 static uint64
-ResealTable(const Sealing *table, const Superseded *key)
+ReadRows(const char *sql, const Superseded *key)
 {
-	Oid place[] = {UUIDOID, UUIDOID};
-	Datum owner[] = {UUIDPGetDatum(&key->account), UUIDPGetDatum(&key->session)};
-	SPITupleTable *rows;
-	SPIPlanPtr plan = NULL;
-	uint64 renewed = 0;
-	uint64 count;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(&key->account), UUIDPGetDatum(&key->session)};
 
-	if (SPI_execute_with_args(table->read, 2, place, owner, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(sql, 2, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a sealed table");
-	rows = SPI_tuptable;
-	count = SPI_processed;
+	return SPI_processed;
+}
+
+/* RenewTable seals anew the rows of one table that nobody holds; gives how many it could look at. */
+static uint64
+RenewTable(const Sealing *table, const Superseded *key)
+{
+	uint64 count = ReadRows(table->read, key);
+	SPITupleTable *rows = SPI_tuptable;
+	SPIPlanPtr plan = NULL;
+
 	for (uint64 i = 0; i < count; i++)
 	{
-		int columns = rows->tupdesc->natts;
-		Datum *values = palloc(columns * sizeof(Datum));
-		char *nulls = palloc0(columns + 1);
+		Datum *values = palloc(rows->tupdesc->natts * sizeof(Datum));
+		char *nulls = palloc0(rows->tupdesc->natts + 1);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!RenewRow(rows->vals[i], rows->tupdesc, values, nulls))
@@ -403,58 +403,107 @@ ResealTable(const Sealing *table, const Superseded *key)
 		if (plan == NULL)
 			plan = PrepareWrite(table, rows->tupdesc);
 		WriteRow(plan, table, values, nulls);
-		renewed++;
 	}
 	SPI_freetuptable(rows);
-	return renewed;
+	return count;
+}
+
+/* LooksOld tells whether any column of a row holds what lies under an older generation. */
+static bool
+LooksOld(HeapTuple row, TupleDesc descriptor)
+{
+	Datum *values = palloc(descriptor->natts * sizeof(Datum));
+	char *nulls = palloc0(descriptor->natts + 1);
+
+	return RenewRow(row, descriptor, values, nulls);
 }
 
 /*
- * ResealTables does so in every table. What was written is read once more: a trigger of the
- * application's may have put back what was there. Inside of an SpiScope.
+ * ResealTable seals anew what one table holds of the key; false when rows that somebody holds
+ * are left. A row that was written and has not stayed so, for which a trigger of the application's
+ * can be the reason, raises.
  */
-static void
-ResealTables(const Superseded *key)
+static bool
+ResealTable(const Sealing *table, const Superseded *key)
+{
+	uint64 seen = RenewTable(table, key);
+	uint64 count = ReadRows(table->look, key);
+	SPITupleTable *rows = SPI_tuptable;
+	bool left = false;
+
+	for (uint64 i = 0; i < count && !left; i++)
+		left = LooksOld(rows->vals[i], rows->tupdesc);
+	SPI_freetuptable(rows);
+	if (left && seen == count)
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("rows that were sealed anew have not stayed so"),
+						errhint("Does a trigger of the table put back what was there?")));
+	return !left;
+}
+
+/* SealingTables finds the tables that may hold values of the key; the number of rows in SPI_tuptable. */
+static uint64
+SealingTables(bool of_sessions)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {BOOLOID};
-	Datum values[] = {BoolGetDatum(key->has_session)};
-	uint64 count = SpiRun(&plan, "SELECT owner, read, write FROM cauce.reseal_statements($1)", 1,
-						  types, values, NULL, true);
+	Datum values[] = {BoolGetDatum(of_sessions)};
+
+	return SpiRun(&plan, "SELECT owner, look, read, write FROM cauce.reseal_statements($1)", 1,
+				  types, values, NULL, true);
+}
+
+/* SealingAt reads one of them. */
+static Sealing
+SealingAt(SPITupleTable *rows, uint64 at)
+{
+	bool isnull;
+	Sealing table;
+
+	table.owner = DatumGetObjectId(SPI_getbinval(rows->vals[at], rows->tupdesc, 1, &isnull));
+	table.look = SPI_getvalue(rows->vals[at], rows->tupdesc, 2);
+	table.read = SPI_getvalue(rows->vals[at], rows->tupdesc, 3);
+	table.write = SPI_getvalue(rows->vals[at], rows->tupdesc, 4);
+	return table;
+}
+
+/* ResealTables seals anew in every table; false when rows are left. Inside of an SpiScope. */
+static bool
+ResealTables(const Superseded *key)
+{
+	uint64 count = SealingTables(key->has_session);
 	SPITupleTable *rows = SPI_tuptable;
+	bool complete = true;
 
 	for (uint64 i = 0; i < count; i++)
 	{
-		bool isnull;
-		Sealing table;
+		Sealing table = SealingAt(rows, i);
 
-		table.owner = DatumGetObjectId(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
-		table.read = SPI_getvalue(rows->vals[i], rows->tupdesc, 2);
-		table.write = SPI_getvalue(rows->vals[i], rows->tupdesc, 3);
-		if (ResealTable(&table, key) > 0 && ResealTable(&table, key) > 0)
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-							errmsg("rows that were sealed anew have not stayed so"),
-							errhint("Does a trigger of the table put back what was there?")));
+		complete = ResealTable(&table, key) && complete;
 	}
+	return complete;
 }
 
-/*
- * HoldSession keeps the session from being archived, restored or erased meanwhile, and
- * nobody from appending to it. Inside of an SpiScope.
- */
+/* CheckTables is the duty to find out, once and not for every key, whether each table can be read. */
 static void
-HoldSession(const Superseded *key)
+CheckTables(void *argument)
 {
-	static SPIPlanPtr session = NULL;
-	static SPIPlanPtr archive = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
+	SpiScope scope;
 
-	SpiRunSession(&session,
-				  "SELECT FROM cauce.session WHERE account_id = $1 AND id = $2 FOR NO KEY UPDATE",
-				  &key->account, &key->session, false);
-	SpiRunSession(&archive,
-				  "SELECT FROM cauce.archived_session WHERE account_id = $1 AND id = $2"
-				  " FOR NO KEY UPDATE",
-				  &key->account, &key->session, false);
+	SpiEnter(&scope, true);
+	for (int of_sessions = 0; of_sessions <= 1; of_sessions++)
+	{
+		uint64 count = SealingTables(of_sessions == 1);
+		SPITupleTable *rows = SPI_tuptable;
+
+		for (uint64 i = 0; i < count; i++)
+		{
+			if (SPI_prepare(SealingAt(rows, i).read, 2, types) == NULL)
+				elog(ERROR, "could not prepare: %s", SPI_result_code_string(SPI_result));
+		}
+	}
+	SpiLeave(&scope);
 }
 
 /* MarkResealed notes that nothing lies under a key any more. Inside of an SpiScope. */
@@ -485,53 +534,10 @@ Reseal(void *argument)
 	SpiEnter(&scope, false);
 	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	if (key->has_session)
-		HoldSession(key);
-	ResealTables(key);
-	MarkResealed(key);
-	SpiLeave(&scope);
-}
-
-/* IsOlderThanAll tells whether every snapshot in this database sees the effects of a transaction. */
-static bool
-IsOlderThanAll(TransactionId xid)
-{
-	Relation table = table_open(CauceTable("data_key"), AccessShareLock);
-	TransactionId horizon = GetOldestNonRemovableTransactionId(table);
-
-	table_close(table, AccessShareLock);
-	return TransactionIdPrecedes(xid, horizon);
-}
-
-/* DestroyResealed is the duty to destroy keys that nothing lies under in any snapshot. */
-static void
-DestroyResealed(void *argument)
-{
-	static SPIPlanPtr find = NULL;
-	static SPIPlanPtr destroy = NULL;
-	Oid types[] = {TIDOID};
-	SPITupleTable *rows;
-	SpiScope scope;
-	uint64 count;
-
-	SpiEnter(&scope, false);
-	count = SpiRun(&find,
-				   "SELECT ctid, xmin FROM cauce.data_key WHERE resealed_at IS NOT NULL"
-				   " AND session_id IS NOT NULL AND NOT cauce.has_unbound_columns()"
-				   " FOR UPDATE SKIP LOCKED",
-				   0, NULL, NULL, NULL, false);
-	rows = SPI_tuptable;
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool isnull;
-		Datum values[] = {SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)};
-		TransactionId xid =
-			DatumGetTransactionId(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
-
-		if (IsOlderThanAll(xid))
-			SpiRun(&destroy, "DELETE FROM cauce.data_key WHERE ctid = $1", 1, types, values, NULL,
-				   false);
-	}
+	(void) set_config_option("lock_timeout", TABLE_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (ResealTables(key))
+		MarkResealed(key);
 	SpiLeave(&scope);
 }
 
@@ -589,9 +595,7 @@ ResealAll(void)
 	Superseded *keys;
 
 	if (!AttemptDuty(ListSuperseded, &found, WARNING, "list superseded data keys") ||
-		found.count == 0 ||
-		!AttemptDuty(AwaitWriters, NULL, LOG,
-					 "wait for those who write under superseded data keys"))
+		found.count == 0 || !AttemptDuty(CheckTables, NULL, WARNING, "read the sealed tables"))
 		return;
 	keys = found.items;
 	for (uint64 i = 0; i < found.count; i++)
@@ -613,7 +617,6 @@ RotationRun(int batch)
 		return;
 	RenewAll(batch);
 	ResealAll();
-	(void) AttemptDuty(DestroyResealed, NULL, WARNING, "destroy replaced data keys");
 	(void) AttemptDuty(Finish, NULL, WARNING, "finish rotations");
 }
 

@@ -438,6 +438,38 @@ SealedOpenToReseal(const Sealed *sealed, SealedKind kind, const pg_uuid_t *accou
 }
 
 /*
+ * IsCurrent tells whether a value lies under the current generation of its key, or was sealed at
+ * input, and else whose key it is.
+ */
+static bool
+IsCurrent(const SealedHeader *header, DataKey *owner)
+{
+	const DataKey *key;
+	pg_uuid_t id;
+
+	if (header->flags & SEALED_AT_INPUT)
+		return true;
+	memcpy(id.data, header->key, UUID_LEN);
+	key = DataKeyById(&id, GenerationOf(header), NULL);
+	if (key == NULL)
+		DamagedValue("Its key is not there.");
+	*owner = *key;
+	key = owner->has_session ? DataKeyForSession(&owner->account, &owner->session)
+							 : DataKeyForAccount(&owner->account);
+	return key == NULL || key->generation == owner->generation;
+}
+
+/* SealedIsCurrent asks the header. */
+bool
+SealedIsCurrent(const Sealed *head)
+{
+	SealedHeader header = ReadAnyHeader(head);
+	DataKey owner;
+
+	return IsCurrent(&header, &owner);
+}
+
+/*
  * SealedRenew seals a value under the current generation of its key, in the same place. What
  * lies under that already, and what was sealed at input, stays as it is.
  */
@@ -445,27 +477,16 @@ Sealed *
 SealedRenew(Sealed *sealed)
 {
 	SealedHeader header = ReadAnyHeader(sealed);
+	uint8 form = FormOf(&header);
 	const DataKey *key;
 	DataKey owner;
-	pg_uuid_t id;
 	char *bytes;
 	Size size;
-	uint8 form = FormOf(&header);
 	Sealed *fresh;
 
-	if (header.flags & SEALED_AT_INPUT)
+	if (IsCurrent(&header, &owner))
 		return sealed;
-	memcpy(id.data, header.key, UUID_LEN);
-	key = DataKeyById(&id, GenerationOf(&header), NULL);
-	if (key == NULL)
-		DamagedValue("Its key is not there.");
-	owner = *key;
-	key = owner.has_session ? DataKeyForSession(&owner.account, &owner.session)
-							: DataKeyForAccount(&owner.account);
-	if (key == NULL || key->generation == owner.generation)
-		return sealed;
-
-	key = DataKeyById(&id, owner.generation, &owner.account); /* the look-up may have wiped it */
+	key = DataKeyById(&owner.id, owner.generation, &owner.account);
 	if (key == NULL)
 		DamagedValue("Its key is not there.");
 	OpenWith(key, &header, sealed, &bytes, &size);

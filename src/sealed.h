@@ -113,6 +113,12 @@ extern bool SealedIsInput(const Sealed *sealed);
 extern bool SealedIsBoundTo(const Sealed *sealed, const uint8 *binding);
 
 /*
+ * SealedIsCurrent tells whether a value, of which the first SEALED_MIN_BYTES suffice, has
+ * nothing that SealedRenew would do. Raises as that does.
+ */
+extern bool SealedIsCurrent(const Sealed *head);
+
+/*
  * SealedRenew gives a value under the current generation of its key, bound to the same place;
  * the value itself where there is nothing to do. It asks for nobody's authority: its callers
  * store what it gives. Raises XX001 for a damaged value and one whose key is not there.

@@ -22,6 +22,7 @@ typedef struct Shared
 	slock_t lock; /* of what follows */
 	Latch *launcher;
 	bool wake;
+	Oid asked; /* the database that is to answer */
 	bool answered;
 	KeyringNeeds needs;
 } Shared;
@@ -148,32 +149,83 @@ SharedWakeTaken(void)
 
 /* SharedAsk forgets the last answer. */
 void
-SharedAsk(void)
+SharedAsk(Oid database)
 {
 	SpinLockAcquire(&shared->lock);
+	shared->asked = database;
 	shared->answered = false;
 	SpinLockRelease(&shared->lock);
 }
 
-/* SharedAnswer leaves the answer. */
+/* SharedAnswer leaves the answer, unless it comes too late. */
 void
-SharedAnswer(const KeyringNeeds *needs)
+SharedAnswer(Oid database, const KeyringNeeds *needs)
 {
 	SpinLockAcquire(&shared->lock);
-	shared->needs = *needs;
-	shared->answered = true;
+	if (shared->asked == database)
+	{
+		shared->needs = *needs;
+		shared->answered = true;
+	}
 	SpinLockRelease(&shared->lock);
 }
 
-/* SharedAnswered reads it. */
+/* SharedAnswered adds it. */
 bool
 SharedAnswered(KeyringNeeds *needs)
 {
+	KeyringNeeds answer;
 	bool answered;
 
 	SpinLockAcquire(&shared->lock);
 	answered = shared->answered;
-	*needs = shared->needs;
+	answer = shared->needs;
 	SpinLockRelease(&shared->lock);
-	return answered;
+	if (!answered)
+		return false;
+	needs->everything = needs->everything || answer.everything;
+	for (int i = 0; i < answer.epoch_count; i++)
+		KeyringNeedsEpoch(needs, answer.epochs[i]);
+	for (int i = 0; i < answer.master_count; i++)
+		KeyringNeedsMaster(needs, answer.masters[i]);
+	return true;
+}
+
+/* KeyringNeedsEpoch adds an epoch. */
+void
+KeyringNeedsEpoch(KeyringNeeds *needs, EpochDay epoch)
+{
+	if (needs->epoch_count < KEYRING_NEEDS_MAX)
+		needs->epochs[needs->epoch_count++] = epoch;
+	else
+		needs->everything = true;
+}
+
+/* KeyringNeedsMaster adds a master key. */
+void
+KeyringNeedsMaster(KeyringNeeds *needs, uint32 master)
+{
+	if (needs->master_count < KEYRING_NEEDS_MAX)
+		needs->masters[needs->master_count++] = master;
+	else
+		needs->everything = true;
+}
+
+/* KeyringIsNeeded looks. */
+bool
+KeyringIsNeeded(const KeyringNeeds *needs, const KeyName *name)
+{
+	if (needs->everything)
+		return true;
+	for (int i = 0; name->is_epoch && i < needs->epoch_count; i++)
+	{
+		if (needs->epochs[i] == name->epoch)
+			return true;
+	}
+	for (int i = 0; !name->is_epoch && i < needs->master_count; i++)
+	{
+		if (needs->masters[i] == name->master)
+			return true;
+	}
+	return false;
 }

@@ -9,11 +9,20 @@
 
 #include "keyring.h"
 
-/* What one database needs of the keyring; the answer of a worker that has looked. */
+/* More than these many a database will hardly need; then it needs all. */
+#define KEYRING_NEEDS_MAX 128
+
+/*
+ * What databases need of the keyring among what could be destroyed: epochs that have ended
+ * and that live data keys lie under, and master keys.
+ */
 typedef struct KeyringNeeds
 {
-	EpochDay lowest_epoch; /* the oldest that a live data key lies under */
-	uint32 lowest_master; /* likewise, a master key's number */
+	bool everything; /* there was no room to tell */
+	int epoch_count;
+	EpochDay epochs[KEYRING_NEEDS_MAX];
+	int master_count;
+	uint32 masters[KEYRING_NEEDS_MAX];
 } KeyringNeeds;
 
 /* SharedInit asks for the memory; in the postmaster, before it starts. */
@@ -33,9 +42,17 @@ extern void SharedLauncherIs(void);
 extern void SharedWakeAtCommit(void);
 extern bool SharedWakeTaken(void);
 
-/* SharedAsk opens a report; SharedAnswer fills it in; SharedAnswered reads it, false when nobody did. */
-extern void SharedAsk(void);
-extern void SharedAnswer(const KeyringNeeds *needs);
+/*
+ * SharedAsk asks one database what it needs; SharedAnswer answers for it; SharedAnswered adds the
+ * answer to needs, false when there is none.
+ */
+extern void SharedAsk(Oid database);
+extern void SharedAnswer(Oid database, const KeyringNeeds *needs);
 extern bool SharedAnswered(KeyringNeeds *needs);
+
+/* KeyringNeedsEpoch and KeyringNeedsMaster add one; KeyringIsNeeded looks for a key's name. */
+extern void KeyringNeedsEpoch(KeyringNeeds *needs, EpochDay epoch);
+extern void KeyringNeedsMaster(KeyringNeeds *needs, uint32 master);
+extern bool KeyringIsNeeded(const KeyringNeeds *needs, const KeyName *name);
 
 #endif

@@ -103,10 +103,10 @@ MoveMasters(void *argument)
 static void
 Report(void *argument)
 {
-	KeyringNeeds needs;
+	KeyringNeeds needs = {0};
 
 	RewrapNeeds(((const Visit *) argument)->today, &needs);
-	SharedAnswer(&needs);
+	SharedAnswer(MyDatabaseId, &needs);
 }
 
 /* LookForPublisher is the duty to find out whether another database's worker does all this. */
@@ -135,20 +135,36 @@ LookAfterKeys(Visit *visit)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/*
+ * HoldSettings keeps settings of the database or the role, which its owner may make, from
+ * standing in the way.
+ */
+static void
+HoldSettings(void)
+{
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("row_security", "on", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* cauce_retention_main is the worker of one database. */
 void
 cauce_retention_main(Datum argument)
 {
-	static const KeyringNeeds nothing = {PG_INT32_MAX, PG_UINT32_MAX};
+	static const KeyringNeeds nothing = {0};
 	Visit visit;
 
 	memcpy(&visit, MyBgworkerEntry->bgw_extra, sizeof(visit));
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
+	HoldSettings();
 	if (!HasExtension())
 	{
-		SharedAnswer(&nothing);
+		SharedAnswer(DatumGetObjectId(argument), &nothing);
 		return;
 	}
 	if (!RecoveryInProgress())

@@ -16,7 +16,8 @@ my $json = JSON::PP->new->canonical;
 
 my $id = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title) VALUES ('precious') RETURNING id});
 $cluster->sql(app => $token, qq{INSERT INTO cauce.report (session_id, body) VALUES ('$id', 'words')});
-my $keys = $cluster->superuser('SELECT md5(string_agg(k::text, chr(10) ORDER BY id)) FROM cauce.data_key k');
+my $all_keys = 'SELECT md5(string_agg((id, account_id, session_id, epoch, generation)::text, chr(10) ORDER BY id)) FROM cauce.data_key k';
+my $keys = $cluster->superuser($all_keys);
 
 sub shell
 {
@@ -72,7 +73,7 @@ sub useless
 		}
 		$session->close;
 		like($cluster->superuser('SELECT body FROM cauce.report'), qr/^cauce1:/, 'the sealed form needs no keyring');
-		is($cluster->superuser('SELECT md5(string_agg(k::text, chr(10) ORDER BY id)) FROM cauce.data_key k'), $keys, 'no key was made, changed or lost');
+		is($cluster->superuser($all_keys), $keys, 'no key was made, changed or lost');
 	};
 	return;
 }
@@ -207,6 +208,34 @@ subtest 'keyring_create() where it cannot write' => sub {
 	useless('the new keyring is not that of the first database', qr/does not belong to this database/);
 	use_file($file);
 };
+
+subtest 'what is written, and what is left' => sub {
+	my $home = $cluster->dir . '/keys/keyring';
+	my $link = "$home/link.json";
+	# As a server leaves it that was killed while it wrote.
+	shell('cp -p "$1" "$1.new"; ln -s "$1" "$2"', $file, $link);
+	use_file($link);
+	my $old = shell('cat "$1"', $file);
+	is($cluster->superuser('SELECT cauce.rotate_master_key()'), '2', 'a keyring behind a link is changed');
+	ok(opens(), 'everything opens');
+	is(shell('test -L "$1" && echo link', $link), "link\n", 'the link stays one');
+	like(shell('cat "$1"', $file), qr/"master-2"/, 'and leads to the keyring as it is now');
+	is(shell('ls "$1"', $home) =~ s/^(closed|third\.json|link\.json|keyring\.json)\n//gmr, '', 'no other file with keys is left');
+	use_file($file);
+	$right = shell('cat "$1"', $file);
+};
+
+for ([ 'two keys of one name', sub { push @{ $_[0]{keys} }, $_[0]{keys}[0] } ], [ 'a master key in use that is not there', sub { $_[0]{master} = 7 } ],
+	[ 'a master key in use beyond any number', sub { $_[0]{master} = 4294967297 } ], [ 'a name for a number', sub { $_[0]{master} = '1' } ],
+	[ 'a day that there is not', sub { $_->{kid} =~ s/^epoch-(\d+)-\d\d-\d\d$/epoch-$1-02-30/ for $_[0]{keys}[5] } ])
+{
+	my ($how, $damage) = @$_;
+	my $set = $json->decode($right);
+	$damage->($set);
+	put($file, $json->encode($set));
+	useless("damaged: $how", qr/the keyring is damaged.*DETAIL/s);
+}
+put($file, $right);
 
 ok(opens(), 'after all that everything opens');
 is($cluster->superuser('SELECT count(*) FROM cauce.session'), '1', 'and nothing came in between');

@@ -105,7 +105,7 @@ subtest 'pg_stat_activity' => sub {
 	$wire->close;
 };
 
-subtest 'statistics of columns' => sub {
+subtest 'statistics, indexes, generated columns' => sub {
 	my $statistics = q{SELECT count(*) FROM pg_stats WHERE schemaname = 'cauce' AND attname IN ('body', 'title', 'client', 'detail', 'display_name', 'email')};
 	$cluster->sql(postgres => $token, 'SET client_min_messages = error; ANALYZE');
 	is($cluster->superuser($statistics), '0', 'ANALYZE collects none, even under an identity');
@@ -114,6 +114,9 @@ subtest 'statistics of columns' => sub {
 	my $index = $cluster->try_sql(postgres => $token, 'CREATE INDEX ON cauce.session ((title::text))');
 	is($index->{sqlstate}, '42P17', 'there is no index on what is opened');
 	is($cluster->try_sql(postgres => $token, 'CREATE INDEX ON cauce.session (title)')->{sqlstate}, '42704', 'nor on what is sealed');
+	$cluster->superuser('CREATE TABLE public.noted (note cauce.encrypted_text)');
+	is($cluster->try_sql(postgres => $token, 'ALTER TABLE public.noted ADD opened text GENERATED ALWAYS AS (note::text) STORED')->{sqlstate}, '42P17',
+		'nor a generated column');
 };
 
 subtest 'what executors spill' => sub {

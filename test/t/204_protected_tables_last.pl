@@ -5,7 +5,7 @@ use warnings;
 use CauceTest;
 use Test::More;
 
-my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'");
+my $cluster = CauceTest->start;
 my %token = map { $_ => $cluster->token($_) } qw(north-pro south-pro);
 my $canary = 'qzlasting';
 my %session = map { $_ => $cluster->sql(app => $token{$_}, q{INSERT INTO cauce.session (title) VALUES ('x') RETURNING id}) } qw(north-pro south-pro);
@@ -65,7 +65,9 @@ subtest 'new names' => sub {
 	is($cluster->sql(app => $token{'north-pro'}, $insert), "$canary new", 'nor does another column of the old name, or an account under a new one, mislead');
 	is($cluster->try_sql(app => $token{'north-pro'}, $insert =~ s/$session{'north-pro'}/$session{'south-pro'}/r)->{sqlstate}, '23503', 'into an own session only');
 
-	$cluster->superuser('ALTER TABLE public.note RENAME words TO said');
+	$cluster->superuser('ALTER TABLE public.note RENAME CONSTRAINT cauce_session TO of_session; ALTER TRIGGER zz_cauce_seal ON public.note RENAME TO zz_seal');
+	is($cluster->superuser(q{SELECT account_column, session_column FROM cauce.protected_table WHERE "table" = 'public.note'::regclass}), 'tenant|visit', 'the table stays listed whatever its constraint and trigger are called');
+	$cluster->superuser('ALTER TRIGGER zz_seal ON public.note RENAME TO zz_cauce_seal; ALTER TABLE public.note RENAME words TO said');
 	is($cluster->superuser(q{SELECT problem, count(*) FROM cauce.verify('public.note') GROUP BY 1}), 'another row|22', 'values are bound to the name of their column');
 	is($cluster->sql(app => $token{'north-pro'}, 'SELECT count(said::text) FROM public.note'), '12', 'and open all the same');
 	$cluster->sql(app => $token{'south-pro'}, 'UPDATE public.note SET said = said');
@@ -92,6 +94,9 @@ subtest 'new names' => sub {
 subtest 'new keys' => sub {
 	my $read = q{SELECT count(said::text), md5(string_agg(said, ',' ORDER BY id)) FROM public.note};
 	my $before = $cluster->sql(app => $token{'north-pro'}, $read);
+	# From here on only: the worker would write into a database that a dump is being restored into.
+	$cluster->configure(q{cauce.retention_naptime = '1s'});
+	$cluster->pg_ctl('reload');
 	$cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$session{'north-pro'}'; SELECT cauce.rotate_data_keys()");
 	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't'), 'a rotation ends, with a session under legal hold');
 	is($cluster->superuser("SELECT count(*), max(generation) FROM cauce.data_key WHERE session_id = '$session{'north-pro'}'"), '1|2', 'the old key is destroyed');

@@ -33,6 +33,7 @@ fail) echo 'vault: sealed for maintenance' >&2; exit 3 ;;
 flood) yes '{"keyring": "rubbish"}' ;;
 quiet) ;;
 text) echo 'this is no keyring' ;;
+files) ls -l /proc/\$\$/fd >&2; exit 4 ;;
 esac
 VAULT
 
@@ -115,12 +116,26 @@ useless('there is no such program', qr/exited with exit code 127|command not fou
 use_command("$home/vault %o", $store);
 useless('a file as well', qr/two keyrings are configured/);
 
+use_command("$home/vault files");
+title();
+is_deeply([ grep { /socket:|\/base\/|\/pg_wal\// } grep { !/ 2 -> / } split /\n/, $cluster->log ], [], 'it inherits no socket and no file of the server\'s');
+
 subtest 'it hangs' => sub {
 	use_command("$home/vault hang");
 	my $result = $cluster->try_sql(app => $token, q{SET statement_timeout = '1s'; SELECT title FROM cauce.session});
 	is($result->{sqlstate}, '57014', 'a statement that waits for it can be cancelled');
 	my $sleeper = shell('cat "$1/sleeper"', $home);
 	chomp $sleeper;
+	my $session = CauceSession->open($cluster, app => $token);
+	my $pid = $session->query('SELECT pg_backend_pid()');
+	$session->{in} .= "SELECT title FROM cauce.session;\n";
+	$session->{run}->pump_nb for 1 .. 3;
+	my $other = $sleeper;
+	for (1 .. 50) { select undef, undef, undef, 0.1; chomp($other = shell('cat "$1/sleeper"', $home)); last if $other ne $sleeper }
+	isnt($other, $sleeper, 'a connection waits for it');
+	$cluster->superuser("SELECT pg_terminate_backend($pid, 10000)");
+	$session->{run}->kill_kill;
+	like(shell('sed -n "s/^State:\t//p" "/proc/$1/status" 2>/dev/null || true', $other), qr/^(Z.*)?$/, 'ending that connection ends it');
 	like(shell('sed -n "s/^State:\t//p" "/proc/$1/status" 2>/dev/null || true', $sleeper), qr/^(Z.*)?$/, 'and takes all of it along');
 };
 

@@ -168,4 +168,19 @@ subtest 'nobody destroys what another database may need' => sub {
 	is(opens($cluster, $far), 'held long', 'as does what is still held here');
 };
 
+subtest 'a key that is damaged or dead' => sub {
+	$cluster->superuser("UPDATE cauce.data_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) WHERE session_id = '$session{held}'");
+	$cluster->pg_ctl('stop', '-m', 'fast');
+	$cluster->move_clock(40 * DAY);
+	$cluster->pg_ctl('start');
+	my $left = 0;
+	for (1 .. 100)
+	{
+		last if ($left = () = epochs($cluster, time + 40 * DAY)) == 1;
+		select undef, undef, undef, 0.3;
+	}
+	is($left, 1, 'keeps its own epoch key, in case it is mended, and no other');
+	like($cluster->log, qr/data key \S+ cannot be wrapped anew/, 'and the log tells of it');
+};
+
 done_testing;

@@ -39,6 +39,13 @@ sub none_ended
 }
 
 is($standby->sql(app => $token, 'SELECT title FROM cauce.session'), 'held', 'the standby opens what the primary has');
+for my $sql ('cauce.rotate_master_key()', 'cauce.rotate_master_key(true)', 'cauce.retire_master_key(1)', 'cauce.keyring_create()')
+{
+	my $before = $standby->as_postgres('cat', $standby->keyring_file)->{out};
+	is($standby->try_sql(postgres => undef, "SELECT $sql")->{sqlstate}, '25006', "a standby refuses $sql");
+	is($primary->try_sql(postgres => undef, "BEGIN READ ONLY; SELECT $sql")->{sqlstate}, '25006', 'as does a read-only transaction');
+	is($standby->as_postgres('cat', $standby->keyring_file)->{out}, $before, 'and the keyring stays as it is');
+}
 $_->pg_ctl('stop', '-m', 'fast') for $primary, $standby;
 $_->move_clock(LATER) for $primary, $standby;
 
