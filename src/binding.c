@@ -4,20 +4,24 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
 
 #include "binding.h"
 #include "sealed.h"
 
-/* RowNameAdd adds a length and the field, so that no two lists read the same. */
+/* RowNameAdd adds a length and the field, as UTF-8, so that no two lists read the same. */
 void
 RowNameAdd(StringInfo row_name, const char *field)
 {
-	int size = strlen(field);
+	char *utf8 = pg_server_to_any(field, strlen(field), PG_UTF8);
+	int size = strlen(utf8);
 	uint32 length = pg_hton32((uint32) size);
 
 	appendBinaryStringInfo(row_name, (const char *) &length, sizeof(length));
-	appendBinaryStringInfo(row_name, field, size);
+	appendBinaryStringInfo(row_name, utf8, size);
+	if (utf8 != field)
+		pfree(utf8);
 }
 
 /* RowNameAddUuid writes a UUID's 36 characters: most fields are UUIDs, and this is on every row's way in. */

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -240,6 +241,29 @@ RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 	return name;
 }
 
+/*
+ * CanonicalText is a value's text under fixed settings: what a time or a number looks like must
+ * depend neither on who writes the row nor on who looks at it. docs/format.md lists them.
+ */
+static char *
+CanonicalText(FmgrInfo *out, Datum value)
+{
+	static const char *const settings[][2] = {{"DateStyle", "ISO, YMD"},
+											  {"IntervalStyle", "postgres"},
+											  {"TimeZone", "UTC"},
+											  {"bytea_output", "hex"},
+											  {"extra_float_digits", "1"}};
+	int level = NewGUCNestLevel();
+	char *text;
+
+	for (Size i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	text = OutputFunctionCall(out, value);
+	AtEOXact_GUC(true, level);
+	return text;
+}
+
 /* AddField adds one value of the primary key as text; the usual types without a call of their output function. */
 static void
 AddField(StringInfo name, FmgrInfo *out, Datum value)
@@ -259,8 +283,12 @@ AddField(StringInfo name, FmgrInfo *out, Datum value)
 			pg_lltoa(DatumGetInt64(value), text);
 			RowNameAdd(name, text);
 			break;
-		default:
+		case F_TEXTOUT:
+		case F_VARCHAROUT:
 			RowNameAdd(name, OutputFunctionCall(out, value));
+			break;
+		default:
+			RowNameAdd(name, CanonicalText(out, value));
 	}
 }
 

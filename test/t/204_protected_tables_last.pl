@@ -99,7 +99,7 @@ subtest 'new keys' => sub {
 	$cluster->pg_ctl('reload');
 	$cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$session{'north-pro'}'; SELECT cauce.rotate_data_keys()");
 	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't'), 'a rotation ends, with a session under legal hold');
-	is($cluster->superuser("SELECT count(*), max(generation) FROM cauce.data_key WHERE session_id = '$session{'north-pro'}'"), '1|2', 'the old key is destroyed');
+	is($cluster->superuser("SELECT count(*), max(generation) FROM cauce.data_key WHERE session_id = '$session{'north-pro'}'"), '2|2', 'with a new key');
 	is($cluster->sql(app => $token{'north-pro'}, $read), $before, 'and all opens under the new one');
 	is($cluster->superuser("SELECT * FROM cauce.verify('public.$_')"), '', "in its place: $_") for qw(note log half);
 	is($cluster->sql(postgres => $token{'north-pro'}, q{SELECT count(*) FROM public.half WHERE words = "words$cauce"}), '20', 'also what is being adopted');
