@@ -790,6 +790,11 @@ $$;
 COMMENT ON FUNCTION cauce.verify_certificate(uuid) IS
 	'whether signature, row and the account''s chain up to this certificate agree; raises P0002 for one that you cannot see';
 
+CREATE FUNCTION cauce.delete_my_data(confirm_subject text) RETURNS uuid
+	AS 'MODULE_PATHNAME', 'cauce_delete_my_data' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.delete_my_data(text) IS
+	'erases my account and everything it has, for good; confirm_subject repeats the token''s sub. The id of the one certificate. Raises 22023 for another subject, 55006 when a session is under legal hold; nothing has changed then';
+
 --
 -- Retention
 --
@@ -1948,7 +1953,8 @@ GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.set_retention(integer, cauce.retention_action),
 	cauce.set_organization_retention(uuid, integer, cauce.retention_action),
-	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid)
+	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid),
+	cauce.delete_my_data(text)
 	TO cauce_app;
 GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks(), cauce.verify_certificate(uuid)
 	TO cauce_app, cauce_auditor, cauce_operator;

@@ -259,6 +259,7 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	SpiScope scope;
 	text *bundle;
 
+	LockKeys(account); /* before the archive's row, as who erases the account does */
 	SpiEnter(&scope, false);
 	CustodyBegin(account, session);
 	bundle = OpenBundle(account, session);
