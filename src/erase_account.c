@@ -222,11 +222,11 @@ DeleteFrom(const OwnTable *own, SPIPlanPtr *plan, bool directly, const pg_uuid_t
 }
 
 /*
- * EraseRows deletes the rows of cauce's own tables and appends their numbers to counts;
+ * DeleteRows deletes the rows of cauce's own tables and appends their numbers to counts;
  * quietly when no trigger on them matters.
  */
 static void
-EraseRows(const pg_uuid_t *account, bool quietly, StringInfo counts)
+DeleteRows(const pg_uuid_t *account, bool quietly, StringInfo counts)
 {
 	static const OwnTable tables[] = {
 		OWN_TABLE("transcript_segment", "segments"),
@@ -249,9 +249,9 @@ EraseRows(const pg_uuid_t *account, bool quietly, StringInfo counts)
 	}
 }
 
-/* EraseRowsOnce has the triggers do nothing, or where they can be, off but for those that fire always. */
+/* EraseRows has the triggers do nothing, or where they can be, off but for those that fire always. */
 static void
-EraseRowsOnce(const pg_uuid_t *account, StringInfo counts)
+EraseRows(const pg_uuid_t *account, StringInfo counts)
 {
 	int level = NewGUCNestLevel();
 	bool quietly = OnlyOurTriggers();
@@ -262,7 +262,7 @@ EraseRowsOnce(const pg_uuid_t *account, StringInfo counts)
 	EraseAccountBegin(account);
 	PG_TRY();
 	{
-		EraseRows(account, quietly, counts);
+		DeleteRows(account, quietly, counts);
 	}
 	PG_FINALLY();
 	{
@@ -303,7 +303,7 @@ EraseAccount(const pg_uuid_t *account)
 	appendStringInfoChar(&counts, '{');
 	ProtectedEraseAccount(account, &protected); /* applications' triggers first */
 	DataKeyDestroyAll(account, &destroyed);
-	EraseRowsOnce(account, &counts);
+	EraseRows(account, &counts);
 	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
 	appendStringInfo(&counts, "%s}", protected.data);
 	certificate = IssueCertificate(account, "account", counts.data, &destroyed);

@@ -247,6 +247,24 @@ subtest 'an account\'s first key' => sub {
 	$_->close for $writer, $eraser;
 };
 
+subtest 'a session that a trigger of others\' refuses' => sub {
+	# Its key has been made by then, and no foreign key is ever asked.
+	$cluster->superuser(q{CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+		CREATE TRIGGER x_refuse BEFORE INSERT ON cauce.session FOR EACH ROW WHEN (NEW.language = 'refused') EXECUTE FUNCTION public.refuse()});
+	my $who = new_account();
+	my $writer = CauceSession->open($cluster, app => $who->{token});
+	my $eraser = CauceSession->open($cluster, app => $who->{token});
+	$eraser->query("BEGIN; SELECT cauce.delete_my_data('$who->{subject}')");
+	$writer->{in} .= "INSERT INTO cauce.session (language) VALUES ('refused');\n";
+	$writer->{run}->pump_nb;
+	ok(waiting(), 'waits for the erasure');
+	$eraser->query('COMMIT');
+	is($writer->try('SELECT 1')->{sqlstate}, '28000', 'is refused');
+	is(everything($who), '', 'and leaves no key');
+	$_->close for $writer, $eraser;
+	$cluster->superuser('DROP TRIGGER x_refuse ON cauce.session');
+};
+
 subtest 'an old snapshot' => sub {
 	my $who = new_account();
 	my $eraser = CauceSession->open($cluster, app => $who->{token});
