@@ -793,6 +793,11 @@ $$;
 COMMENT ON FUNCTION cauce.verify_certificate(uuid) IS
 	'whether signature, row and the account''s chain up to this certificate agree; raises P0002 for one that you cannot see';
 
+CREATE FUNCTION cauce.delete_my_data(confirm_subject text) RETURNS uuid
+	AS 'MODULE_PATHNAME', 'cauce_delete_my_data' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.delete_my_data(text) IS
+	'erases my account and everything it has, for good; confirm_subject repeats the token''s sub. The id of the one certificate. Raises 22023 for another subject, 55006 when a session is under legal hold; nothing has changed then';
+
 --
 -- Retention
 --
@@ -804,6 +809,11 @@ CREATE FUNCTION cauce.restore_session(id uuid) RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_restore_session' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION cauce.restore_session(uuid) IS
 	'brings one of my archived sessions back as it was; where its retention had ended, retention_days is raised so that it ends as many days from today as a new session''s, though at most 3650 days after it began';
+
+CREATE FUNCTION cauce.open_archive(account_id uuid, id uuid, bundle bytea) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'cauce_open_archive' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_archive(uuid, uuid, bytea) IS
+	'what a row of archived_session holds, without restoring it; needs the identity that may open it (28000, 42501). XX001 when damaged';
 
 CREATE FUNCTION cauce.perform_retention(max_sessions integer) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cauce_perform_retention' LANGUAGE C VOLATILE STRICT;
@@ -1780,6 +1790,97 @@ CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 COMMENT ON VIEW cauce.my_access_log IS 'who else opened my sessions, when and for which reason';
 
 --
+-- Export. With the rights of whoever asks, and never of more: nothing here is SECURITY DEFINER.
+--
+
+CREATE FUNCTION cauce.export_protected() RETURNS jsonb
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me CONSTANT uuid := cauce.account_id();
+	result jsonb := '{}';
+	p cauce.protected_table;
+	rows jsonb;
+BEGIN
+	FOR p IN SELECT * FROM cauce.protected_table t ORDER BY t."table"::text LOOP
+		-- While a table is adopted, a row's account may be unknown yet, and each content is there twice.
+		EXECUTE format('SELECT coalesce(jsonb_agg(to_jsonb(t.*) - $2), ''[]'') FROM %1$s t WHERE t.%2$I = $1 %3$s', p."table", p.account_column,
+				CASE WHEN p.adopting THEN format('OR t.%1$I IS NULL AND t.%2$I IN (SELECT s.id FROM cauce.session s WHERE s.account_id = $1)',
+					p.account_column, p.session_column) ELSE '' END)
+			INTO rows USING me, ARRAY(SELECT c::text FROM unnest(p.sealed_columns) c WHERE p.adopting AND c LIKE '%$cauce');
+		result := result || jsonb_build_object(p."table"::text, rows);
+	END LOOP;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION cauce.export_protected() IS
+	'my rows of protected tables, by table; 42501 where the caller may not read one of them; a part of export_my_data()';
+
+-- Rows are sorted while they are sealed, and nothing that is open is hashed: both may spill to disk.
+CREATE FUNCTION cauce.export_sessions() RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_agg(to_jsonb(s) || jsonb_build_object(
+		'transcript_segment', (SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') FROM (SELECT * FROM cauce.transcript_segment t
+			WHERE t.account_id = s.account_id AND t.session_id = s.id ORDER BY t.channel, t.seq) o),
+		'report', (SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') FROM (SELECT * FROM cauce.report r
+			WHERE r.account_id = s.account_id AND r.session_id = s.id ORDER BY r.created_at, r.id) o),
+		'alert', (SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') FROM (SELECT * FROM cauce.alert a
+			WHERE a.account_id = s.account_id AND a.session_id = s.id ORDER BY a.at_ms, a.id) o))), '[]')
+	FROM (SELECT * FROM cauce.session m WHERE m.account_id = (SELECT cauce.account_id()) ORDER BY m.started_at, m.id) s;
+END;
+COMMENT ON FUNCTION cauce.export_sessions() IS 'my sessions with their content; a part of export_my_data()';
+
+CREATE FUNCTION cauce.export_archives() RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_agg(to_jsonb(a) - 'bundle' || jsonb_build_object('content', cauce.open_archive(a.account_id, a.id, a.bundle))), '[]')
+	FROM (SELECT * FROM cauce.archived_session m WHERE m.account_id = (SELECT cauce.account_id()) ORDER BY m.started_at, m.id) a;
+END;
+COMMENT ON FUNCTION cauce.export_archives() IS 'my archived sessions, opened; a part of export_my_data()';
+
+CREATE FUNCTION cauce.export_account() RETURNS jsonb
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object(
+		'profile', to_jsonb(a) - ARRAY['organization_id', 'role', 'retention_days', 'retention_action'],
+		'organization', CASE WHEN o.id IS NOT NULL
+			THEN jsonb_build_object('id', o.id, 'name', o.name, 'role', a.role) END,
+		'settings', jsonb_build_object('retention_days', a.retention_days, 'retention_action', a.retention_action,
+			'effective_retention_days', coalesce(a.retention_days, o.retention_days, 90),
+			'effective_retention_action', coalesce(a.retention_action, o.retention_action, 'archive')),
+		'alert_rule', (SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') FROM (SELECT * FROM cauce.alert_rule u
+			WHERE u.account_id = a.id ORDER BY u.id) r),
+		'erasure_certificate', (SELECT coalesce(jsonb_agg(to_jsonb(c)), '[]') FROM (SELECT * FROM cauce.erasure_certificate e
+			WHERE e.account_id = a.id ORDER BY e.erased_at) c),
+		'access_log', (SELECT coalesce(jsonb_agg(to_jsonb(l)), '[]') FROM (SELECT * FROM cauce.my_access_log m ORDER BY m.at) l))
+	FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id
+	WHERE a.id = (SELECT cauce.account_id());
+END;
+COMMENT ON FUNCTION cauce.export_account() IS 'my account beside what was said; a part of export_my_data()';
+
+CREATE FUNCTION cauce.export_my_data() RETURNS jsonb
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF cauce.account_id() IS NULL THEN
+		RAISE EXCEPTION 'no account is asking'
+			USING ERRCODE = '28000', DETAIL = 'No token with scope app is in force.', HINT = 'SELECT set_config(''cauce.token'', $1, true) with your token.';
+	END IF;
+	RETURN jsonb_build_object('version', 1, 'exported_at', clock_timestamp()) || cauce.export_account()
+		|| jsonb_build_object('session', cauce.export_sessions(), 'archived_session', cauce.export_archives(),
+			'protected', cauce.export_protected());
+EXCEPTION
+	WHEN program_limit_exceeded THEN
+		RAISE EXCEPTION 'there is too much for one document'
+			USING ERRCODE = '54000', DETAIL = 'A jsonb value takes 256 MB in each array and object.',
+				HINT = 'Read the tables directly: cauce.session and what belongs to it, COPY (SELECT …) TO STDOUT, cauce.open_archive().';
+END
+$$;
+COMMENT ON FUNCTION cauce.export_my_data() IS
+	'everything that is mine, opened, as one document (docs/sql.md); also on a standby. Raises 54000 when it is too long for one';
+
+--
 -- Row-level security. Identity is read once a statement; no identity, no rows.
 --
 
@@ -1909,7 +2010,7 @@ CREATE POLICY owner_deletes ON cauce.alert AS RESTRICTIVE FOR DELETE
 REVOKE ALL ON ALL ROUTINES IN SCHEMA cauce FROM PUBLIC;
 
 GRANT SELECT ON cauce.organization, cauce.account, cauce.archived_session, cauce.erasure_certificate,
-	cauce.my_access_log, cauce.transcript TO cauce_app;
+	cauce.my_access_log, cauce.transcript, cauce.protected_table TO cauce_app;
 GRANT UPDATE (display_name, email) ON cauce.account TO cauce_app;
 GRANT SELECT, DELETE ON cauce.session, cauce.transcript_segment, cauce.report, cauce.alert TO cauce_app;
 GRANT INSERT (account_id, id, organization_id, title, client, language, status, started_at, ended_at,
@@ -1952,7 +2053,9 @@ GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.set_retention(integer, cauce.retention_action),
 	cauce.set_organization_retention(uuid, integer, cauce.retention_action),
-	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid)
+	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid),
+	cauce.delete_my_data(text), cauce.export_my_data(), cauce.export_account(), cauce.export_sessions(),
+	cauce.export_archives(), cauce.export_protected(), cauce.open_archive(uuid, uuid, bytea)
 	TO cauce_app;
 GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks(), cauce.verify_certificate(uuid)
 	TO cauce_app, cauce_auditor, cauce_operator;

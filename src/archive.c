@@ -12,6 +12,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "archive.h"
@@ -23,11 +24,13 @@
 #include "keyring.h"
 #include "protect.h"
 #include "sealed.h"
+#include "sealed_type.h"
 #include "secret.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_archive_session);
 PG_FUNCTION_INFO_V1(cauce_restore_session);
+PG_FUNCTION_INFO_V1(cauce_open_archive);
 
 /* An archive is erased after so many days, the longest retention there is, unless its owner does so before. */
 #define ARCHIVE_DAYS KEYRING_HORIZON_DAYS
@@ -179,12 +182,23 @@ DamagedBundle(const char *detail)
 					errdetail("%s", detail)));
 }
 
+/* RequireBundle raises unless the bytes are the bundle of that archive. */
+static void
+RequireBundle(const Sealed *sealed, const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	uint8 binding[SEALED_BINDING_BYTES];
+
+	BundleBinding(account, session, binding);
+	SealedCheckForm(sealed, SEALED_BUNDLE);
+	if (!SealedIsBoundTo(sealed, binding))
+		DamagedBundle("The bundle belongs to another row.");
+}
+
 /* OpenBundle reads and opens an archive's bundle in custody; NULL when there is no such archive. */
 static text *
 OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	uint8 binding[SEALED_BINDING_BYTES];
 	Sealed *sealed;
 	char *utf8;
 	char *json;
@@ -198,10 +212,7 @@ OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 					  account, session, false) == 0)
 		return NULL;
 	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull));
-	BundleBinding(account, session, binding);
-	SealedCheckForm(sealed, SEALED_BUNDLE);
-	if (!SealedIsBoundTo(sealed, binding))
-		DamagedBundle("The bundle belongs to another row.");
+	RequireBundle(sealed, account, session);
 	if (SealedOpen(sealed, SEALED_BUNDLE, &utf8, &size) != OPEN_OK)
 		DamagedBundle("Its key is not there, or not this session's.");
 	json = pg_any_to_server(utf8, (int) size, PG_UTF8);
@@ -259,6 +270,7 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	SpiScope scope;
 	text *bundle;
 
+	LockKeys(account); /* before the archive's row, as who erases the account does */
 	SpiEnter(&scope, false);
 	CustodyBegin(account, session);
 	bundle = OpenBundle(account, session);
@@ -308,4 +320,26 @@ cauce_restore_session(PG_FUNCTION_ARGS)
 						errmsg("you have no such archived session"),
 						errhint("Your archives are listed in cauce.archived_session.")));
 	PG_RETURN_VOID();
+}
+
+/*
+ * cauce.open_archive(account_id, id, bundle): what an archive holds, for whoever may open it
+ * (28000, 42501), where it is: nothing is locked, nothing restored.
+ */
+Datum
+cauce_open_archive(PG_FUNCTION_ARGS)
+{
+	const Sealed *sealed = (Sealed *) PG_GETARG_BYTEA_PP(2);
+	char *bytes;
+	char *json;
+	Size size;
+	Datum opened;
+
+	RequireBundle(sealed, PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1));
+	OpenOrRaise(sealed, SEALED_BUNDLE, &bytes, &size);
+	json = TextFromUtf8(bytes, size, &size);
+	opened = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	SecretWipe(json, size);
+	pfree(json);
+	return opened;
 }

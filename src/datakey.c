@@ -497,6 +497,34 @@ DataKeyIsInbox(const DataKey *key)
 	return SameUuid(&key->account, &InboxAccount);
 }
 
+/*
+ * DataKeyRequireNotErased asks the certificates, which stay for ever: the account's row
+ * could not tell, since its key is made before it is there.
+ */
+void
+DataKeyRequireNotErased(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account)};
+	SpiScope scope;
+	bool erased;
+
+	LockKeys(account);
+	SpiEnter(&scope, true);
+	erased = SpiRun(&plan,
+					"SELECT FROM cauce.erasure_certificate"
+					" WHERE account_id = $1 AND subject = 'account' LIMIT 1",
+					1, types, values, NULL, true) > 0;
+	SpiLeave(&scope);
+	if (erased)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("the account was erased"),
+						errdetail("Account %s gets no key any more.", UuidText(account)),
+						errhint("cauce.create_account() makes a new one, also for the same "
+								"subject.")));
+}
+
 /* DataKeyCreate makes the key of an account or a session. */
 bool
 DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uuid_t *session,
@@ -505,6 +533,8 @@ DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	KeyRow row;
 
 	DataKeyCheckKeyring();
+	if (session == NULL)
+		DataKeyRequireNotErased(account);
 	memset(&row, 0, sizeof(row));
 	row.key.account = *account;
 	row.key.has_organization = organization != NULL;
@@ -518,52 +548,86 @@ DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	return MakeKey(&row);
 }
 
-/* NoteDestroyed adds one deleted row, row at of the last result, to destroyed. */
-static void
-NoteDestroyed(uint64 at, DestroyedKeys *destroyed)
+/* CompareIds is qsort's comparison of UUIDs. */
+static int
+CompareIds(const void *a, const void *b)
 {
-	bool isnull;
-	pg_uuid_t id = *DatumGetUUIDP(SpiValue(at, 1, &isnull));
-	EpochDay epoch = DatumGetDateADT(SpiValue(at, 2, &isnull));
+	return memcmp(a, b, sizeof(pg_uuid_t));
+}
 
-	epoch = KeyRowLastEpoch(DatumGetByteaPP(SpiValue(at, 3, &isnull)), epoch);
-	destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
+/* NoteDestroyed adds the deleted rows of the last result to destroyed; generations of one key are one. */
+static void
+NoteDestroyed(uint64 rows, DestroyedKeys *destroyed)
+{
+	int unique = 0;
+
+	for (uint64 i = 0; i < rows; i++)
+	{
+		bool isnull;
+		EpochDay epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
+
+		epoch = KeyRowLastEpoch(DatumGetByteaPP(SpiValue(i, 3, &isnull)), epoch);
+		destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
+		destroyed->ids[destroyed->count++] = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
+	}
+	qsort(destroyed->ids, destroyed->count, sizeof(pg_uuid_t), CompareIds);
 	for (int i = 0; i < destroyed->count; i++)
 	{
-		if (SameUuid(&destroyed->ids[i], &id))
-			return; /* another generation */
+		if (unique == 0 || !SameUuid(&destroyed->ids[unique - 1], &destroyed->ids[i]))
+			destroyed->ids[unique++] = destroyed->ids[i];
 	}
-	destroyed->ids[destroyed->count++] = id;
+	destroyed->count = unique;
 }
 
 /*
- * DataKeyDestroy deletes every generation of a session's key, also one that a rotation
- * which it has waited for has added.
+ * DestroyKeys runs a DELETE of keys until it finds none any more: a rotation that it has
+ * waited for has added a generation.
  */
-void
-DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
+static void
+DestroyKeys(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values, DestroyedKeys *destroyed)
 {
-	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID};
 	MemoryContext context = CurrentMemoryContext;
 	SpiScope scope;
 	uint64 count;
 
-	memset(destroyed, 0, sizeof(*destroyed));
-	destroyed->ids = palloc(sizeof(pg_uuid_t));
 	SpiEnter(&scope, false);
-	while ((count = SpiRunSession(&plan,
-								  "DELETE FROM cauce.data_key WHERE account_id = $1"
-								  " AND session_id = $2 RETURNING id, epoch, wrapped",
-								  account, session, false)) > 0)
+	while ((count = SpiRunLatest(plan, sql, nargs, types, values, NULL)) > 0)
 	{
-		MemoryContext before = MemoryContextSwitchTo(context);
+		Size room = (destroyed->count + count) * sizeof(pg_uuid_t);
 
-		destroyed->ids = repalloc(destroyed->ids, (destroyed->count + count) * sizeof(pg_uuid_t));
-		MemoryContextSwitchTo(before);
-		for (uint64 i = 0; i < count; i++)
-			NoteDestroyed(i, destroyed);
+		CHECK_FOR_INTERRUPTS();
+		destroyed->ids = destroyed->ids == NULL ? MemoryContextAllocHuge(context, room)
+												: repalloc_huge(destroyed->ids, room);
+		NoteDestroyed(count, destroyed);
 	}
 	SpiLeave(&scope);
+}
+
+/* DataKeyDestroy deletes every generation of a session's key. */
+void
+DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+
+	memset(destroyed, 0, sizeof(*destroyed));
+	DestroyKeys(&plan,
+				"DELETE FROM cauce.data_key WHERE account_id = $1 AND session_id = $2"
+				" RETURNING id, epoch, wrapped",
+				2, values, destroyed);
+}
+
+/* DataKeyDestroyAll deletes every key of an account. */
+void
+DataKeyDestroyAll(const pg_uuid_t *account, DestroyedKeys *destroyed)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum values[] = {UUIDPGetDatum(account)};
+
+	DestroyKeys(&plan,
+				"DELETE FROM cauce.data_key WHERE account_id = $1 RETURNING id, epoch, wrapped", 1,
+				values, destroyed);
 }
 
 /* cauce.data_key_destroyed(), trigger: tells every backend, and every standby, to wipe its cache. */

@@ -60,11 +60,22 @@ extern const DataKey *DataKeyInbox(void);
 /*
  * DataKeyCreate makes the key of an account (session NULL) or a session, wrapped
  * under the epoch that outlives until. False, and nothing done, when there is one.
+ * Raises 28000 for the key of an account that was erased; for a session's the caller has
+ * called LockKeys and then seen that its account is there, or has called the next.
  */
 extern bool DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization,
 						  const pg_uuid_t *session, TimestampTz until);
 
-/* What DataKeyDestroy destroyed: ids, palloc'd, and the last day on which a backup holds one of them alive. */
+/*
+ * DataKeyRequireNotErased raises 28000 for an account that was erased, and keeps any other
+ * from being erased until the transaction ends.
+ */
+extern void DataKeyRequireNotErased(const pg_uuid_t *account);
+
+/*
+ * What was destroyed: ids, palloc'd, each once and in their order, and the last day on which a
+ * backup holds one of them alive.
+ */
 typedef struct DestroyedKeys
 {
 	int count;
@@ -75,5 +86,12 @@ typedef struct DestroyedKeys
 /* DataKeyDestroy deletes a session's key, in every generation. */
 extern void DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session,
 						   DestroyedKeys *destroyed);
+
+/*
+ * DataKeyDestroyAll deletes every key of an account, its own and those of its sessions and
+ * archives, in every generation, and adds them to destroyed. Called again it destroys what
+ * was made since.
+ */
+extern void DataKeyDestroyAll(const pg_uuid_t *account, DestroyedKeys *destroyed);
 
 #endif

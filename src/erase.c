@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -43,8 +42,11 @@ PG_FUNCTION_INFO_V1(cauce_append_only);
 #define ISO_TIME_BYTES 40
 
 static const char *erasure_reason = "request";
-static bool erasing =
-	false; /* a session is being erased: its rows get no certificates of their own */
+/* A session or an account is being erased: its rows get no certificates of their own. */
+static bool erasing = false;
+/* An account is being erased: neither do its sessions and archives. */
+static bool erasing_account = false;
+static pg_uuid_t erased_account;
 
 /*
  * The end of the chain that this transaction appended to last. It holds the chain's
@@ -219,8 +221,8 @@ SignCertificate(const pg_uuid_t *id, const char *subject, const char *counts,
 	return jws;
 }
 
-/* IssueCertificate appends a certificate to the account's chain. Inside of an SpiScope. */
-static void
+/* IssueCertificate appends a certificate to the account's chain. */
+pg_uuid_t
 IssueCertificate(const pg_uuid_t *account, const char *subject, const char *counts,
 				 const DestroyedKeys *destroyed)
 {
@@ -262,6 +264,31 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 		   " VALUES ($1, $2, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8)",
 		   8, types, values, nulls, false);
 	RememberEnd(account, jws, erased_at);
+	return id;
+}
+
+/* EraseAccountBegin sets the flags. */
+void
+EraseAccountBegin(const pg_uuid_t *account)
+{
+	erased_account = *account;
+	erasing_account = true;
+	erasing = true;
+}
+
+/* EraseAccountEnd resets them. */
+void
+EraseAccountEnd(void)
+{
+	erasing_account = false;
+	erasing = false;
+}
+
+/* IsErasing tells whether this account is being erased as a whole. */
+static bool
+IsErasing(const pg_uuid_t *account)
+{
+	return erasing_account && SameUuid(&erased_account, account);
 }
 
 /*
@@ -381,12 +408,15 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_session");
 	DestroyedKeys destroyed;
+	bool before = erasing;
 	char *counts = NULL;
 	pg_uuid_t account;
 	pg_uuid_t session;
 	SpiScope scope;
 
 	RowId(trigger, &account, &session);
+	if (IsErasing(&account))
+		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	if (!InCustody())
 		DataKeyDestroy(&account, &session, &destroyed);
@@ -397,11 +427,11 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		erasing = false;
+		erasing = before;
 	}
 	PG_END_TRY();
 	if (!InCustody())
-		IssueCertificate(&account, "session", counts, &destroyed);
+		(void) IssueCertificate(&account, "session", counts, &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -419,9 +449,11 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 	if (InCustody())
 		return PointerGetDatum(NULL);
 	RowId(trigger, &account, &session);
+	if (IsErasing(&account))
+		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	DataKeyDestroy(&account, &session, &destroyed);
-	IssueCertificate(&account, "archive", "{\"archives\": 1}", &destroyed);
+	(void) IssueCertificate(&account, "archive", "{\"archives\": 1}", &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -456,7 +488,7 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 		pg_uuid_t account = *DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 		int64 deleted = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
 
-		IssueCertificate(
+		(void) IssueCertificate(
 			&account, trigger->tg_trigger->tgargs[0],
 			psprintf("{\"%s\": " INT64_FORMAT "}", trigger->tg_trigger->tgargs[1], deleted), &none);
 	}

@@ -5,7 +5,7 @@
 #ifndef CAUCE_ERASE_H
 #define CAUCE_ERASE_H
 
-#include "utils/uuid.h"
+#include "datakey.h"
 
 /*
  * EraseSession and EraseArchive delete one session, or one archived session, and
@@ -14,6 +14,21 @@
  */
 extern bool EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 extern bool EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
+
+/*
+ * IssueCertificate appends a certificate to the account's chain; its id. counts is a JSON
+ * object. Inside of an SpiScope.
+ */
+extern pg_uuid_t IssueCertificate(const pg_uuid_t *account, const char *subject, const char *counts,
+								  const DestroyedKeys *destroyed);
+
+/*
+ * While an account is erased, its rows get no certificates of their own, and nobody asks
+ * about their legal hold or their keys: whoever erases has done so. EraseAccountEnd
+ * belongs into a PG_FINALLY.
+ */
+extern void EraseAccountBegin(const pg_uuid_t *account);
+extern void EraseAccountEnd(void);
 
 /* RefuseHeld raises 55006: the session is under legal hold. */
 extern void RefuseHeld(void);

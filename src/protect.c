@@ -166,20 +166,26 @@ ProtectedTables(void)
 	return tables;
 }
 
-/* CountAs runs a query that counts rows of a session as the table's owner, as a foreign key would. */
+/*
+ * CountAs runs a query that counts rows as the table's owner, as a foreign key would, and
+ * like that with the latest snapshot. $1 is an account, $2 of the type given.
+ */
 static int64
-CountAs(Oid owner, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session)
+CountAs(Oid owner, const char *sql, const pg_uuid_t *account, Oid type, Datum value)
 {
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session)};
+	Oid types[] = {UUIDOID, type};
+	Datum values[] = {UUIDPGetDatum(account), value};
+	SPIPlanPtr plan;
 	Oid user;
 	int security;
 	bool isnull;
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	if (SPI_execute_with_args(sql, 2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+	plan = SPI_prepare(sql, lengthof(types), types);
+	if (plan == NULL || SpiExecuteLatest(plan, values, NULL) != 1)
 		elog(ERROR, "could not count the rows of a protected table");
+	SPI_freeplan(plan);
 	SetUserIdAndSecContext(user, security);
 	return DatumGetInt64(SpiValue(0, 1, &isnull));
 }
@@ -202,18 +208,33 @@ CountRows(const ProtectedTable *table, const pg_uuid_t *account, const pg_uuid_t
 {
 	const char *sql = psprintf("SELECT count(*) FROM %s WHERE %s", table->name, RowsOf(table));
 
-	return CountAs(table->owner, sql, account, session);
+	return CountAs(table->owner, sql, account, UUIDOID, UUIDPGetDatum(session));
+}
+
+/* DeletesOf is the query that deletes a table's rows and counts them. */
+static char *
+DeletesOf(const ProtectedTable *table, const char *condition)
+{
+	return psprintf("WITH gone AS (DELETE FROM %s WHERE %s RETURNING 1)"
+					" SELECT count(*) FROM gone",
+					table->name, condition);
 }
 
 /* DeleteRows deletes what a table under adoption has of a session, and counts it. */
 static int64
 DeleteRows(const ProtectedTable *table, const pg_uuid_t *account, const pg_uuid_t *session)
 {
-	const char *sql = psprintf("WITH gone AS (DELETE FROM %s WHERE %s RETURNING 1)"
-							   " SELECT count(*) FROM gone",
-							   table->name, RowsOf(table));
+	return CountAs(table->owner, DeletesOf(table, RowsOf(table)), account, UUIDOID,
+				   UUIDPGetDatum(session));
+}
 
-	return CountAs(table->owner, sql, account, session);
+/* AppendCount adds a table's number of rows to a JSON object that has members already. */
+static void
+AppendCount(StringInfo counts, const ProtectedTable *table, int64 rows)
+{
+	appendStringInfoString(counts, ", ");
+	escape_json(counts, table->name);
+	appendStringInfo(counts, ": " INT64_FORMAT, rows);
 }
 
 /* ProtectedErase counts, and deletes what no cascade would. */
@@ -226,12 +247,71 @@ ProtectedErase(const pg_uuid_t *account, const pg_uuid_t *session, StringInfo co
 	{
 		const ProtectedTable *table = lfirst(cell);
 
-		appendStringInfoString(counts, ", ");
-		escape_json(counts, table->name);
-		appendStringInfo(counts, ": " INT64_FORMAT,
-						 table->adopting ? DeleteRows(table, account, session)
-										 : CountRows(table, account, session));
+		AppendCount(counts, table,
+					table->adopting ? DeleteRows(table, account, session)
+									: CountRows(table, account, session));
 	}
+}
+
+/*
+ * RowsOfAccount is the condition on a table's rows of account $1, whose sessions are the
+ * array $2: the foreign key says that they are in no other account's sessions.
+ */
+static char *
+RowsOfAccount(const ProtectedTable *table)
+{
+	if (!table->adopting)
+		return psprintf("%s = $1", table->account_column);
+	return psprintf("(%s = $1 OR %s IS NULL AND %s = ANY ($2))", table->account_column,
+					table->account_column, table->session_column);
+}
+
+/* SessionsOf is the array of an account's sessions. Inside of an SpiScope. */
+static Datum
+SessionsOf(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account)};
+	bool isnull;
+
+	SpiRunLatest(&plan, "SELECT ARRAY(SELECT id FROM cauce.session WHERE account_id = $1)", 1,
+				 types, values, NULL);
+	return SpiValue(0, 1, &isnull);
+}
+
+/* RequireGone raises: a trigger of the application's can keep rows, or make new ones. */
+static void
+RequireGone(const ProtectedTable *table, const pg_uuid_t *account, Datum sessions)
+{
+	const char *sql =
+		psprintf("SELECT count(*) FROM %s WHERE %s", table->name, RowsOfAccount(table));
+
+	if (CountAs(table->owner, sql, account, UUIDARRAYOID, sessions) > 0)
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("rows of table %s could not be erased", table->name),
+						errdetail("Some are still there, so nothing was erased."),
+						errhint("Does a trigger of the table keep them, or make new ones?")));
+}
+
+/* ProtectedEraseAccount deletes and counts. */
+void
+ProtectedEraseAccount(const pg_uuid_t *account, StringInfo counts)
+{
+	List *tables = ProtectedTables();
+	Datum sessions = tables != NIL ? SessionsOf(account) : (Datum) 0;
+	ListCell *cell;
+
+	foreach (cell, tables)
+	{
+		const ProtectedTable *table = lfirst(cell);
+
+		AppendCount(counts, table,
+					CountAs(table->owner, DeletesOf(table, RowsOfAccount(table)), account,
+							UUIDARRAYOID, sessions));
+	}
+	foreach (cell, tables)
+		RequireGone(lfirst(cell), account, sessions);
 }
 
 /* ProtectedRefuseArchive raises. */

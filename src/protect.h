@@ -16,6 +16,13 @@
  */
 extern void ProtectedErase(const pg_uuid_t *account, const pg_uuid_t *session, StringInfo counts);
 
+/*
+ * ProtectedEraseAccount deletes all rows of an account and of its sessions, as the tables'
+ * owners and with their triggers, and appends their numbers to the JSON object in counts.
+ * Raises 09000 when some are there all the same. Inside of an SpiScope.
+ */
+extern void ProtectedEraseAccount(const pg_uuid_t *account, StringInfo counts);
+
 /* ProtectedRefuseArchive raises 0A000 when a protected table has rows of the session. Inside of an SpiScope. */
 extern void ProtectedRefuseArchive(const pg_uuid_t *account, const pg_uuid_t *session);
 

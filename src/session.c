@@ -115,23 +115,29 @@ ReadSession(Relation relation, HeapTuple row, SessionRow *into)
 	return true;
 }
 
-/* ChooseRetention fills in what the account and its organization say where the session says nothing. */
-static void
+/*
+ * ChooseRetention fills in what the account and its organization say where the session says
+ * nothing; false when there is no such account.
+ */
+static bool
 ChooseRetention(SessionRow *session, bool choose_organization)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID};
 	Datum values[] = {UUIDPGetDatum(&session->account)};
 	SpiScope scope;
+	bool found;
 	bool isnull;
 	Datum value;
 
 	SpiEnter(&scope, true);
-	if (SpiRun(&plan,
+	found =
+		SpiRun(&plan,
 			   "SELECT coalesce(a.retention_days, o.retention_days), a.organization_id"
 			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
 			   " WHERE a.id = $1",
-			   1, types, values, NULL, true) == 1)
+			   1, types, values, NULL, true) == 1;
+	if (found)
 	{
 		value = SpiValue(0, 1, &isnull);
 		if (!session->has_days)
@@ -145,7 +151,8 @@ ChooseRetention(SessionRow *session, bool choose_organization)
 	}
 	SpiLeave(&scope);
 	if (session->days == 0)
-		session->days = DEFAULT_RETENTION_DAYS; /* no such account: the foreign key says so */
+		session->days = DEFAULT_RETENTION_DAYS;
+	return found;
 }
 
 /* RequireSaneStart keeps started_at where days can be added to it and where keys can be found for it. */
@@ -260,7 +267,7 @@ KeepLoaded(Relation relation, HeapTuple row, SessionRow *session)
 {
 	if (session->has_until)
 		return row;
-	ChooseRetention(session, false);
+	(void) ChooseRetention(session, false);
 	return SetColumn(relation, row, "retain_until", TimestampTzGetDatum(EndOfRetention(session)),
 					 false);
 }
@@ -270,9 +277,13 @@ static HeapTuple
 KeepInsert(Relation relation, HeapTuple row, SessionRow *session)
 {
 	bool chosen = session->has_organization;
+	bool has_account;
 
-	ChooseRetention(session, true);
+	LockKeys(&session->account);
+	has_account = ChooseRetention(session, true);
 	session->until = EndOfRetention(session);
+	if (!has_account) /* yet: one that is inserted by the same statement cannot be seen */
+		DataKeyRequireNotErased(&session->account);
 	if (!DataKeyCreate(&session->account, OrganizationOf(session), &session->id, session->until))
 	{
 		if (IsReturning(session))
@@ -309,7 +320,7 @@ KeepUpdate(Relation relation, HeapTuple row, const SessionRow *old, SessionRow *
 		session->has_until && session->until == old->until && SameOrganization(session, old))
 		return row;
 
-	ChooseRetention(session, false);
+	(void) ChooseRetention(session, false);
 	session->until = EndOfRetention(session);
 	if (!restarted && session->until < old->until)
 		session->until =
@@ -360,6 +371,7 @@ SessionMakeKey(const pg_uuid_t *account, const pg_uuid_t *session)
 	SpiScope scope;
 	bool found;
 
+	LockKeys(account);
 	SpiEnter(&scope, true);
 	found = SpiRunSession(&plan,
 						  "SELECT retain_until, organization_id FROM cauce.session"

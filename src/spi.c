@@ -18,6 +18,9 @@
 
 #include "spi.h"
 
+/* Beside the chains of an account, the lock on the set of its keys. */
+#define ACCOUNT_KEYS (CHAIN_AUDIT + 1)
+
 /* CauceSchema finds the schema. */
 Oid
 CauceSchema(void)
@@ -84,6 +87,20 @@ SpiLeave(SpiScope *scope)
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 
+/* Prepare prepares a statement whose plan is kept, once a process. */
+static void
+Prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr fresh;
+
+	if (*plan != NULL)
+		return;
+	fresh = SPI_prepare(sql, nargs, types);
+	if (fresh == NULL || SPI_keepplan(fresh) != 0)
+		elog(ERROR, "could not prepare: %s", SPI_result_code_string(SPI_result));
+	*plan = fresh;
+}
+
 /* SpiRun runs a statement whose plan is kept. */
 uint64
 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls,
@@ -91,18 +108,32 @@ SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, 
 {
 	int result;
 
-	if (*plan == NULL)
-	{
-		SPIPlanPtr fresh = SPI_prepare(sql, nargs, types);
-
-		if (fresh == NULL || SPI_keepplan(fresh) != 0)
-			elog(ERROR, "could not prepare: %s", SPI_result_code_string(SPI_result));
-		*plan = fresh;
-	}
+	Prepare(plan, sql, nargs, types);
 	result = SPI_execute_plan(*plan, values, nulls, read_only, 0);
 	if (result < 0)
 		elog(ERROR, "could not run: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+/* SpiExecuteLatest runs a plan with the latest snapshot. */
+uint64
+SpiExecuteLatest(SPIPlanPtr plan, Datum *values, const char *nulls)
+{
+	int result = SPI_execute_snapshot(plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+									  false, true, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not run: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* SpiRunLatest runs a statement whose plan is kept with the latest snapshot. */
+uint64
+SpiRunLatest(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
+			 const char *nulls)
+{
+	Prepare(plan, sql, nargs, types);
+	return SpiExecuteLatest(*plan, values, nulls);
 }
 
 /* SpiRunSession runs a statement about one session. */
@@ -124,16 +155,37 @@ SpiValue(uint64 row, int column, bool *isnull)
 }
 
 /*
- * LockChain takes an advisory lock whose fourth field no SQL function uses (they
+ * LockOf takes an advisory lock whose fourth field no SQL function uses (they
  * use 1 and 2; lockfuncs.c). Two accounts with the same hash wait for each other,
  * and no harm is done.
  */
-void
-LockChain(Chain chain, const pg_uuid_t *account)
+static void
+LockOf(const pg_uuid_t *account, uint16 what, LOCKMODE mode)
 {
 	uint64 hash = DatumGetUInt64(hash_any_extended(account->data, UUID_LEN, 0));
 	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, chain);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, what);
+	(void) LockAcquire(&tag, mode, false, false);
+}
+
+/* LockChain locks a chain. */
+void
+LockChain(Chain chain, const pg_uuid_t *account)
+{
+	LockOf(account, (uint16) chain, ExclusiveLock);
+}
+
+/* LockKeys is shared by all who make keys. */
+void
+LockKeys(const pg_uuid_t *account)
+{
+	LockOf(account, ACCOUNT_KEYS, ShareLock);
+}
+
+/* LockKeysToErase excludes them. */
+void
+LockKeysToErase(const pg_uuid_t *account)
+{
+	LockOf(account, ACCOUNT_KEYS, ExclusiveLock);
 }

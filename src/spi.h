@@ -36,6 +36,16 @@ extern void SpiLeave(SpiScope *scope);
 extern uint64 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
 					 const char *nulls, bool read_only);
 
+/*
+ * SpiRunLatest is SpiRun for a statement that must miss nothing that is committed now,
+ * whatever the transaction's isolation: one that writes, or locks. What others have
+ * changed since a REPEATABLE READ transaction began is written over, or is a 40001 when
+ * they change it meanwhile. SpiExecuteLatest does so with a plan of the caller's.
+ */
+extern uint64 SpiRunLatest(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
+						   const char *nulls);
+extern uint64 SpiExecuteLatest(SPIPlanPtr plan, Datum *values, const char *nulls);
+
 /* SpiRunSession is SpiRun for statements about one session: $1 is its account, $2 its id. */
 extern uint64 SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account,
 							const pg_uuid_t *session, bool read_only);
@@ -54,6 +64,14 @@ typedef enum Chain
 } Chain;
 
 extern void LockChain(Chain chain, const pg_uuid_t *account);
+
+/*
+ * LockKeys keeps an account from being erased until the transaction ends; whoever makes a
+ * key for it calls it before looking whether it is still there. LockKeysToErase is for the
+ * erasure, and waits for them.
+ */
+extern void LockKeys(const pg_uuid_t *account);
+extern void LockKeysToErase(const pg_uuid_t *account);
 
 /* CauceSchema is the OID of schema cauce; CauceTable of a table in it. Both raise 3F000/42P01 when missing. */
 extern Oid CauceSchema(void);

@@ -1,0 +1,329 @@
+/*
+ * erase_account.c
+ *		An account erased with everything that it has.
+ *
+ * All of it is one transaction, so that nobody sees a part of it. What others may be
+ * doing is waited for in the order in which cauce's own code locks: the set of the
+ * account's keys, sessions, archives, the account, keys, the chain of certificates. From
+ * then on nobody can add anything:
+ *
+ *		a session	its foreign key waits for the account's row, and then does not find it
+ *		content		its foreign key waits for the session's row, likewise
+ *		a key		LockKeys waits, and then there is a certificate (datakey.c)
+ *
+ * The rows go table by table. Triggers are off where they are all cauce's own, as what they do
+ * is done here for all sessions together.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "datakey.h"
+#include "erase.h"
+#include "identity.h"
+#include "protect.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(cauce_delete_my_data);
+
+/* RunFor runs a statement about an account, $1; the number of rows. Inside of an SpiScope. */
+static uint64
+RunFor(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account)
+{
+	Oid types[] = {UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account)};
+
+	CHECK_FOR_INTERRUPTS();
+	return SpiRunLatest(plan, sql, 1, types, values, NULL);
+}
+
+/* RequireSubject raises 22023 unless text is the subject of whoever is asking. */
+static void
+RequireSubject(const text *confirmed, const Identity *who)
+{
+	const char *subject = pg_any_to_server(who->subject, (int) strlen(who->subject), PG_UTF8);
+
+	if (confirmed != NULL && strcmp(text_to_cstring(confirmed), subject) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("confirm_subject does not name the account that is asking"),
+			 errdetail("It is not the subject of the token in force. Nothing was erased."),
+			 errhint("Pass the token's own sub, to say that this account shall be erased.")));
+}
+
+/* HoldSessions locks all sessions, and refuses when one is under legal hold. */
+static void
+HoldSessions(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+	int64 held;
+	bool isnull;
+
+	RunFor(&plan,
+		   "WITH s AS (SELECT legal_hold FROM cauce.session WHERE account_id = $1"
+		   " ORDER BY id FOR UPDATE) SELECT count(*) FILTER (WHERE legal_hold) FROM s",
+		   account);
+	held = DatumGetInt64(SpiValue(0, 1, &isnull));
+	if (held > 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("the account has sessions under legal hold"),
+						errdetail("It has " INT64_FORMAT " of them. Nothing was erased.", held),
+						errhint("Ask for the hold to be released; other sessions can be deleted "
+								"one by one.")));
+}
+
+/* HoldArchives locks all archives. */
+static void
+HoldArchives(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+
+	RunFor(&plan,
+		   "WITH a AS (SELECT FROM cauce.archived_session WHERE account_id = $1"
+		   " ORDER BY id FOR UPDATE) SELECT count(*) FROM a",
+		   account);
+}
+
+/* HoldAccount locks the account itself; somebody may have erased it while we waited. */
+static void
+HoldAccount(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+
+	if (RunFor(&plan, "SELECT FROM cauce.account WHERE id = $1 FOR UPDATE", account) != 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("the identity token is refused"),
+						errdetail("The token's subject has no account here any more."),
+						errhint("Its erasure has been certified already.")));
+}
+
+/*
+ * OnlyOurTriggers tells whether nothing but cauce's own triggers and foreign keys watches
+ * what goes; those of protected tables have found their rows gone already.
+ */
+static bool
+OnlyOurTriggers(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return SpiRun(&plan,
+				  "SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+				  " LEFT JOIN pg_class c ON c.oid = t.tgconstrrelid"
+				  " WHERE t.tgrelid IN ('cauce.session'::regclass, "
+				  "'cauce.transcript_segment'::regclass,"
+				  " 'cauce.report'::regclass, 'cauce.alert'::regclass,"
+				  " 'cauce.archived_session'::regclass, 'cauce.alert_rule'::regclass)"
+				  " AND CASE WHEN t.tgisinternal THEN c.relnamespace ELSE p.pronamespace END"
+				  " <> 'cauce'::regnamespace"
+				  " AND NOT EXISTS (SELECT FROM cauce.protected_table p WHERE p.\"table\" = c.oid)"
+				  " LIMIT 1",
+				  0, NULL, NULL, NULL, true) == 0;
+}
+
+/* IndexOf is the table's primary key where DeleteDirectly can be used, else InvalidOid. */
+static Oid
+IndexOf(Relation table)
+{
+	if (table->rd_rel->relkind != RELKIND_RELATION || table->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return InvalidOid;
+	list_free(RelationGetIndexList(table));
+	return table->rd_pkindex;
+}
+
+/* DeleteRow deletes one row; with its session locked nobody else can have changed it. */
+static void
+DeleteRow(Relation table, ItemPointer row, Snapshot snapshot)
+{
+	TM_FailureData failure;
+
+	if (table_tuple_delete(table, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
+						   &failure, false) != TM_Ok)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("a row of table \"%s\" was changed while the account was erased",
+							   RelationGetRelationName(table)),
+						errhint("Try again.")));
+}
+
+/*
+ * DeleteDirectly deletes an account's rows without the executor, which would collect all of
+ * them for triggers with a transition table, also while these are off. account_id is the
+ * first column of every primary key.
+ */
+static uint64
+DeleteDirectly(Relation table, Oid index, const pg_uuid_t *account)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	AttrNumber column = get_attnum(RelationGetRelid(table), "account_id");
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple row;
+	uint64 rows = 0;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(account));
+	scan = systable_beginscan(table, index, true, snapshot, 1, &key);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		DeleteRow(table, &row->t_self, snapshot);
+		rows++;
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	CommandCounterIncrement();
+	return rows;
+}
+
+/* A table that rows of an account are deleted from. */
+typedef struct OwnTable
+{
+	const char *name;
+	const char *counted; /* what it is called in counts; NULL where it is not content */
+	const char *sql;
+} OwnTable;
+
+#define OWN_TABLE(name, counted)                                                                   \
+	{                                                                                              \
+		name, counted, "DELETE FROM cauce." name " WHERE account_id = $1"                          \
+	}
+
+/* DeleteFrom deletes an account's rows from one table and gives their number. */
+static uint64
+DeleteFrom(const OwnTable *own, SPIPlanPtr *plan, bool directly, const pg_uuid_t *account)
+{
+	Relation table = table_open(CauceTable(own->name), RowExclusiveLock);
+	Oid index = directly && table->trigdesc != NULL && table->trigdesc->trig_delete_old_table
+					? IndexOf(table)
+					: InvalidOid;
+	uint64 rows;
+
+	if (OidIsValid(index))
+		rows = DeleteDirectly(table, index, account);
+	else
+		rows = RunFor(plan, own->sql, account);
+	table_close(table, NoLock);
+	return rows;
+}
+
+/*
+ * DeleteRows deletes the rows of cauce's own tables and appends their numbers to counts;
+ * quietly when no trigger on them matters.
+ */
+static void
+DeleteRows(const pg_uuid_t *account, bool quietly, StringInfo counts)
+{
+	static const OwnTable tables[] = {
+		OWN_TABLE("transcript_segment", "segments"),
+		OWN_TABLE("report", "reports"),
+		OWN_TABLE("alert", "alerts"),
+		OWN_TABLE("archived_session", "archives"),
+		OWN_TABLE("session", "sessions"),
+		OWN_TABLE("alert_rule", NULL),
+		OWN_TABLE("retention_failure", NULL),
+	};
+	static SPIPlanPtr plans[lengthof(tables)];
+
+	for (Size i = 0; i < lengthof(tables); i++)
+	{
+		uint64 rows = DeleteFrom(&tables[i], &plans[i], quietly, account);
+
+		if (tables[i].counted != NULL)
+			appendStringInfo(counts, "%s\"%s\": " UINT64_FORMAT, counts->len > 1 ? ", " : "",
+							 tables[i].counted, rows);
+	}
+}
+
+/* EraseRows has the triggers do nothing, or where they can be, off but for those that fire always. */
+static void
+EraseRows(const pg_uuid_t *account, StringInfo counts)
+{
+	int level = NewGUCNestLevel();
+	bool quietly = OnlyOurTriggers();
+
+	if (quietly)
+		(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	EraseAccountBegin(account);
+	PG_TRY();
+	{
+		DeleteRows(account, quietly, counts);
+	}
+	PG_FINALLY();
+	{
+		EraseAccountEnd();
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(true, level);
+}
+
+/*
+ * Forget deletes the account's row, with triggers on: foreign keys tell whether anything is
+ * left, and every process forgets whom the subject named. The last statement, as from then
+ * on nobody is asking.
+ */
+static void
+Forget(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+
+	RunFor(&plan, "DELETE FROM cauce.account WHERE id = $1", account);
+}
+
+/* EraseAccount erases; the certificate's id. Inside of an SpiScope. */
+static pg_uuid_t
+EraseAccount(const pg_uuid_t *account)
+{
+	DestroyedKeys destroyed = {0};
+	StringInfoData counts;
+	StringInfoData protected;
+	pg_uuid_t certificate;
+
+	LockKeysToErase(account);
+	HoldSessions(account);
+	HoldArchives(account);
+	HoldAccount(account);
+	initStringInfo(&counts);
+	initStringInfo(&protected);
+	appendStringInfoChar(&counts, '{');
+	ProtectedEraseAccount(account, &protected); /* applications' triggers first */
+	DataKeyDestroyAll(account, &destroyed);
+	EraseRows(account, &counts);
+	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
+	appendStringInfo(&counts, "%s}", protected.data);
+	certificate = IssueCertificate(account, "account", counts.data, &destroyed);
+	Forget(account);
+	return certificate;
+}
+
+/* cauce.delete_my_data(confirm_subject): erases the caller's account; the certificate's id. */
+Datum
+cauce_delete_my_data(PG_FUNCTION_ARGS)
+{
+	const Identity *who = RequireOwner();
+	pg_uuid_t account = who->account;
+	pg_uuid_t *certificate = palloc(sizeof(pg_uuid_t));
+	SpiScope scope;
+
+	RequireSubject(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), who);
+	DataKeyCheckKeyring(); /* a certificate has to be signed */
+	SpiEnter(&scope, false);
+	*certificate = EraseAccount(&account);
+	SpiLeave(&scope);
+	PG_RETURN_UUID_P(certificate);
+}
