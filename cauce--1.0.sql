@@ -1926,18 +1926,7 @@ CREATE POLICY members ON cauce.archived_session FOR SELECT TO cauce_app
 -- Content. The accounts that are readable at all come from one InitPlan, so that
 -- the primary key serves; the sessions of others are then looked at one by one.
 CREATE FUNCTION cauce.readable_account_ids() RETURNS uuid[]
-	LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	organization CONSTANT uuid := cauce.content_organization_id();
-BEGIN
-	IF organization IS NULL THEN
-		RETURN ARRAY[cauce.account_id()];
-	END IF;
-	RETURN ARRAY(SELECT DISTINCT s.account_id FROM cauce.session s WHERE s.organization_id = organization)
-		|| cauce.account_id();
-END
-$$;
+	AS 'MODULE_PATHNAME', 'cauce_readable_account_ids' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cauce.readable_account_ids() IS 'the accounts whose content the caller may read some of; for policies';
 
 CREATE POLICY mine ON cauce.transcript_segment TO cauce_app

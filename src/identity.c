@@ -22,6 +22,7 @@
 #include "libpq/libpq.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -44,6 +45,7 @@ PG_FUNCTION_INFO_V1(cauce_appending_account_id);
 PG_FUNCTION_INFO_V1(cauce_appending_session_id);
 PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
 PG_FUNCTION_INFO_V1(cauce_content_organization_id);
+PG_FUNCTION_INFO_V1(cauce_readable_account_ids);
 PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 #define SECONDS_TO_UNIX_EPOCH                                                                      \
@@ -567,6 +569,50 @@ cauce_content_organization_id(PG_FUNCTION_ARGS)
 	if (who == NULL || !who->reads_content)
 		PG_RETURN_NULL();
 	return CopyUuid(&identity.organization);
+}
+
+/* MembersWithSessions lists the accounts that have sessions in an organization, and the one given. */
+static ArrayType *
+MembersWithSessions(const pg_uuid_t *organization, const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	Oid types[] = {UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(organization), UUIDPGetDatum(account)};
+	ArrayType *accounts;
+	MemoryContext inner;
+	SpiScope scope;
+	bool isnull;
+
+	SpiEnter(&scope, false);
+	SpiRun(&plan,
+		   "SELECT ARRAY(SELECT account_id FROM cauce.session WHERE organization_id = $1"
+		   " UNION SELECT $2)",
+		   2, types, values, NULL, true);
+	inner = MemoryContextSwitchTo(context);
+	accounts = DatumGetArrayTypePCopy(SpiValue(0, 1, &isnull));
+	MemoryContextSwitchTo(inner);
+	SpiLeave(&scope);
+	return accounts;
+}
+
+/* cauce.readable_account_ids(): the accounts whose content the caller may read some of. */
+Datum
+cauce_readable_account_ids(PG_FUNCTION_ARGS)
+{
+	const Identity *who = AppIdentity();
+	Datum account;
+
+	if (who == NULL)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(UUIDOID));
+	account = CopyUuid(&who->account);
+	if (who->reads_content)
+	{
+		pg_uuid_t organization = who->organization;
+
+		PG_RETURN_ARRAYTYPE_P(MembersWithSessions(&organization, DatumGetUUIDP(account)));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(&account, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
 /* cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew. */
