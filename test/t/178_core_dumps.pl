@@ -34,6 +34,9 @@ sub limit
 	return join ' ', $cluster->as_postgres('cat', "/proc/$pid/limits")->{out} =~ /^Max core file size\s+(\S+)\s+(\S+)/m;
 }
 
+# sudo, for one, gives the server a limit of 0, which nobody but the system's root can raise.
+chomp(my $postmaster = $cluster->as_postgres('head', '-n', '1', $cluster->pgdata . '/postmaster.pid')->{out});
+my $may_dump = $cluster->as_postgres('cat', "/proc/$postmaster/limits")->{out} !~ /^Max core file size\s+0\s+0/m;
 my $plain = CauceSession->open($cluster, 'app', undef);
 my $mine = CauceSession->open($cluster, app => $token);
 my $write = q{UPDATE cauce.account SET display_name = 'qzcanary name' WHERE id = cauce.account_id();
@@ -44,6 +47,7 @@ $mine->query($write);
 like($mine->query($read), qr/^(qzcanary.*\n?){3}$/, 'a session seals and opens');
 
 subtest 'the limit' => sub {
+	plan skip_all => 'the server may write no core files anyway' if !$may_dump;
 	isnt(limit($plain), '1 1', 'is the server\'s where nothing was handled');
 	# core(5): 1 is the value that suppresses files and pipes alike; 0 suppresses files only.
 	is(limit($mine), '1 1', 'is 1 for a session that seals and opens, and cannot be raised');
@@ -139,7 +143,7 @@ subtest 'a crash' => sub {
 	my $other = CauceSession->open($cluster, 'app', undef);
 	my $left = $crash->($other);
 	SKIP: {
-		skip 'core_pattern makes no files in the working directory', 1 if $pattern !~ /^core/;
+		skip 'no core files are made in the working directory', 1 if !$may_dump || $pattern !~ /^core/;
 		ok($left, 'while that of any other session does');
 	}
 };
