@@ -50,6 +50,8 @@ static const char KeysToRenew[] =
 	"SELECT " KEYROW_COLUMNS " FROM cauce.data_key k WHERE superseded_at IS NULL"
 	" AND created_at < $2 AND ($3 IS NULL OR account_id = $3) AND generation < 65535"
 	" AND epoch >= (now() AT TIME ZONE 'UTC')::date AND " KEYROW_SEALS_SOMETHING
+	" AND NOT EXISTS (SELECT FROM cauce.data_key n WHERE n.account_id = k.account_id"
+	" AND n.id = k.id AND n.generation > k.generation)"
 	" ORDER BY created_at LIMIT $1 FOR UPDATE OF k SKIP LOCKED";
 
 /* What cauce.rotate_data_keys() has asked for. */
@@ -94,9 +96,12 @@ IsPending(void)
 	return pending;
 }
 
-/* Supersede marks a key, so that a concurrent erasure cannot miss its successor. Inside of an SpiScope. */
+/*
+ * Touch writes a key's row, so that a concurrent erasure cannot miss its successor, and has every
+ * process look for the newest generation. Inside of an SpiScope.
+ */
 static void
-Supersede(const KeyRow *row)
+Touch(const KeyRow *row)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID, UUIDOID, INT4OID};
@@ -104,7 +109,7 @@ Supersede(const KeyRow *row)
 					  Int32GetDatum(row->key.generation)};
 
 	SpiRun(&plan,
-		   "UPDATE cauce.data_key SET superseded_at = clock_timestamp()"
+		   "UPDATE cauce.data_key SET superseded_at = NULL"
 		   " WHERE account_id = $1 AND id = $2 AND generation = $3",
 		   3, types, values, NULL, false);
 }
@@ -158,9 +163,28 @@ RenewBatch(void *argument)
 
 		SPI_tuptable = rows;
 		KeyRowRead(i, &row);
-		Supersede(&row);
+		Touch(&row);
 		Succeed(&row);
 	}
+	SpiLeave(&scope);
+}
+
+/*
+ * MarkSuperseded is the duty to mark keys whose successor has committed. It is a transaction of its
+ * own, as its id is then later than that of everyone who may have found the old key last.
+ */
+static void
+MarkSuperseded(void *argument)
+{
+	static SPIPlanPtr plan = NULL;
+	SpiScope scope;
+
+	SpiEnter(&scope, false);
+	SpiRun(&plan,
+		   "UPDATE cauce.data_key k SET superseded_at = clock_timestamp()"
+		   " WHERE superseded_at IS NULL AND EXISTS (SELECT FROM cauce.data_key n"
+		   " WHERE n.account_id = k.account_id AND n.id = k.id AND n.generation > k.generation)",
+		   0, NULL, NULL, NULL, false);
 	SpiLeave(&scope);
 }
 
@@ -202,26 +226,27 @@ ListRotations(void *argument)
 	SpiLeave(&scope);
 }
 
-/* IsOver tells whether every transaction has ended that ran in this database when xid did. */
-static bool
-IsOver(TransactionId xid)
+/* Horizon is the oldest transaction that may still run in this database, or be seen as running. */
+static TransactionId
+Horizon(void)
 {
 	Relation table = table_open(CauceTable("data_key"), AccessShareLock);
 	TransactionId horizon = GetOldestNonRemovableTransactionId(table);
 
 	table_close(table, AccessShareLock);
-	return TransactionIdPrecedes(xid, horizon);
+	return horizon;
 }
 
 /*
- * ListSuperseded is the duty to find the keys whose content is to be sealed anew: those whose
- * successor is older than every transaction that runs.
+ * ListSuperseded is the duty to find the keys whose content is to be sealed anew: those that were
+ * marked before any transaction began that still runs.
  */
 static void
 ListSuperseded(void *argument)
 {
 	static SPIPlanPtr plan = NULL;
 	Found *found = argument;
+	TransactionId horizon = Horizon();
 	Superseded *keys;
 	SpiScope scope;
 	uint64 count;
@@ -239,7 +264,7 @@ ListSuperseded(void *argument)
 		bool isnull;
 		Datum session;
 
-		if (!IsOver(DatumGetTransactionId(SpiValue(i, 5, &isnull))))
+		if (!TransactionIdPrecedes(DatumGetTransactionId(SpiValue(i, 5, &isnull)), horizon))
 			continue;
 		key->account = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
 		key->id = *DatumGetUUIDP(SpiValue(i, 2, &isnull));
@@ -616,7 +641,8 @@ RotationRun(int batch)
 	if (!AttemptDuty(LookForWork, &pending, WARNING, "look for rotations") || !pending)
 		return;
 	RenewAll(batch);
-	ResealAll();
+	if (AttemptDuty(MarkSuperseded, NULL, WARNING, "mark superseded data keys"))
+		ResealAll();
 	(void) AttemptDuty(Finish, NULL, WARNING, "finish rotations");
 }
 

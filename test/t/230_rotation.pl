@@ -178,6 +178,35 @@ subtest 'a writer that was under way' => sub {
 	$writer->close;
 };
 
+subtest 'a writer that comes while new keys are being made' => sub {
+	# The worker waits for somebody who makes the last of them; the writer finds the first as it was.
+	$cluster->configure('cauce.retention_batch = 1000');
+	$cluster->pg_ctl('reload');
+	$cluster->poll_until('SHOW cauce.retention_batch', '1000') or die 'no reload';
+	my @session = split /\n/, $cluster->superuser(q{SELECT k.session_id FROM cauce.data_key k JOIN cauce.session s ON s.account_id = k.account_id AND s.id = k.session_id
+		JOIN cauce.account a ON a.id = k.account_id WHERE superseded_at IS NULL AND subject = 'south-pro' ORDER BY k.created_at});
+	my ($first, $last) = @session[ 0, -1 ];
+	my $blocker = CauceSession->open($cluster, postgres => undef);
+	$blocker->query("BEGIN; INSERT INTO cauce.data_key (id, account_id, organization_id, session_id, epoch, generation, wrapped)
+		SELECT id, account_id, organization_id, session_id, epoch, generation + 1, wrapped FROM cauce.data_key WHERE session_id = '$last' ORDER BY generation DESC LIMIT 1");
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until(q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'cauce retention worker' AND wait_event = 'transactionid'}, 't'),
+		'the worker is at it');
+	my $writer = CauceSession->open($cluster, app => $token{'south-pro'});
+	$writer->query("BEGIN; $segment VALUES ('$first', 600, 600, 600, 'in between')");
+	$blocker->query('ROLLBACK');
+	$blocker->close;
+	ok($cluster->poll_until('SELECT bool_and(to_renew = 0) FROM cauce.rotation_status', 't'), 'and goes on');
+	sleep 3;
+	$writer->query('COMMIT');
+	ok(rotated(), 'the rotation ends');
+	is(stale(), 0, 'nothing lies under an old key');
+	is($writer->query("DELETE FROM cauce.transcript_segment WHERE session_id = '$first' AND seq = 600 RETURNING body"), 'in between', 'what was written opens');
+	$writer->close;
+	$cluster->configure('cauce.retention_batch = 7');
+	$cluster->pg_ctl('reload');
+};
+
 subtest 'what a rotation cannot see' => sub {
 	# A copy, a part that is detached, a table that is made in a transaction of its own: each is there again later.
 	$cluster->superuser(q{CREATE TABLE public.hoard (body cauce.encrypted_text); GRANT SELECT, INSERT ON public.hoard TO app});
