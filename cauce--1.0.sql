@@ -907,18 +907,7 @@ COMMENT ON FUNCTION cauce.retire_master_key(integer) IS
 	'has a replaced master key destroyed once no database of the server needs it; backups made while it was in use then open no more. Raises 22023 for the one in use';
 
 CREATE FUNCTION cauce.is_sealed_type(type oid) RETURNS boolean
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	WITH RECURSIVE inner_type (oid) AS (
-		SELECT type
-		UNION
-		SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END
-		FROM inner_type i JOIN pg_type t ON t.oid = i.oid
-		WHERE t.typtype = 'd' OR t.typcategory = 'A')
-	SELECT EXISTS (SELECT 1 FROM inner_type i JOIN pg_type t ON t.oid = i.oid
-		JOIN pg_namespace n ON n.oid = t.typnamespace
-		WHERE n.nspname = 'cauce' AND t.typname IN ('encrypted_text', 'encrypted_jsonb', 'encrypted_bytea'));
-END;
+	AS 'MODULE_PATHNAME', 'cauce_is_sealed_type' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cauce.is_sealed_type(oid) IS 'whether a type is a sealed one, a domain over one or an array of one';
 
 CREATE FUNCTION cauce.reseal_statements(of_sessions boolean, OUT owner oid, OUT look text, OUT read text, OUT write text)
@@ -946,7 +935,7 @@ AS $$
 			LIMIT 1) f ON true
 		WHERE t.tgfoid = 'cauce.seal_row'::regproc AND t.tgparentid = 0 AND (t.tgnargs > 0) = of_sessions
 			AND c.relpersistence <> 't'
-			AND a.atttypid >= 16384 AND cauce.is_sealed_type(a.atttypid)
+			AND cauce.is_sealed_type(a.atttypid)
 		GROUP BY t.oid, c.oid, n.nspname, f.account_column, f.session_column
 		UNION ALL
 		SELECT c.oid, c.relowner, 'cauce.archived_session', 'account_id = $1 AND id = $2', ARRAY['bundle']

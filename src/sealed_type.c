@@ -27,6 +27,8 @@
 #include "sealed_type.h"
 #include "secret.h"
 
+PG_FUNCTION_INFO_V1(cauce_is_sealed_type);
+
 static const char SealedPrefix[] = "cauce1:";
 #define PREFIX_BYTES (sizeof(SealedPrefix) - 1)
 
@@ -77,6 +79,16 @@ SealedTypeOf(Oid type, SealedKind *kind, Oid *element)
 			*kind = KindOf(getBaseType(*element));
 	}
 	return *kind != 0;
+}
+
+/* cauce.is_sealed_type(type): whether a type is a sealed one, a domain over one or an array of one. */
+Datum
+cauce_is_sealed_type(PG_FUNCTION_ARGS)
+{
+	SealedKind kind;
+	Oid element;
+
+	PG_RETURN_BOOL(SealedTypeOf(PG_GETARG_OID(0), &kind, &element));
 }
 
 /* HasSealedColumn looks into a row type. */
