@@ -9,6 +9,7 @@
 #include "utils/guc.h"
 
 #include "adopt.h"
+#include "audit.h"
 #include "authority.h"
 #include "datakey.h"
 #include "derived.h"
@@ -23,6 +24,7 @@
 #include "session.h"
 #include "shared.h"
 #include "upkeep.h"
+#include "witness.h"
 
 PG_MODULE_MAGIC;
 
@@ -40,11 +42,13 @@ _PG_init(void)
 						errhint("Add cauce to shared_preload_libraries and restart the server.")));
 	LibJoseInit();
 	SharedInit();
+	WitnessInit();
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
 	IdentityInit();
 	AuthorityInit();
+	AuditInit();
 	DataKeyInit();
 	SessionInit();
 	AdoptInit();

@@ -31,11 +31,13 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "break_glass.h"
 #include "identity.h"
 #include "literals.h"
 #include "secret.h"
 #include "session.h"
 #include "spi.h"
+#include "witness.h"
 
 PG_FUNCTION_INFO_V1(cauce_account_id);
 PG_FUNCTION_INFO_V1(cauce_organization_id);
@@ -46,6 +48,7 @@ PG_FUNCTION_INFO_V1(cauce_appending_session_id);
 PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
 PG_FUNCTION_INFO_V1(cauce_content_organization_id);
 PG_FUNCTION_INFO_V1(cauce_readable_account_ids);
+PG_FUNCTION_INFO_V1(cauce_break_glass_account_ids);
 PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 #define SECONDS_TO_UNIX_EPOCH                                                                      \
@@ -72,12 +75,11 @@ static bool identity_known = false;
 static TimestampTz identity_statement = 0;
 static SubTransactionId identity_subxact = InvalidSubTransactionId;
 
-/* The account that was looked up last, by its subject, and the tables that it was read from. */
+/* The account that was looked up last, by its subject, and the table whose invalidation tells of any change. */
 static Identity account;
 static bool account_known = false;
-static uint64 account_changes = 0; /* of the two tables, since this process began */
+static uint64 account_changes = 0; /* since this process began */
 static Oid account_table = InvalidOid;
-static Oid organization_table = InvalidOid;
 
 /* SecondsOf is a moment of PostgreSQL's as seconds since 1970. */
 static int64
@@ -134,24 +136,35 @@ PurposeAllowed(const char *purpose)
 	return found;
 }
 
+/* WhyRefused verifies a token and fills claims; NULL, or why it is refused and what to do. */
+static const char *
+WhyRefused(const char *text, TokenClaims *found, const char **hint)
+{
+	const char *refusal;
+
+	*hint = "Connect with sslmode=verify-full and ssl_min_protocol_version=TLSv1.3.";
+	if (!ChannelIsSafe())
+		return "This connection is neither a unix socket nor encrypted as cauce.min_tls demands.";
+	*hint = "Ask the issuer for a new token.";
+	refusal = JoseVerifyToken(text, SecondsOf(GetCurrentTimestamp()), found);
+	if (refusal != NULL)
+		return refusal;
+	*hint = "What was said in confidence is opened for these purposes only.";
+	return PurposeAllowed(found->purpose) ? NULL
+										  : "The token's purpose is not in cauce.allowed_purposes.";
+}
+
 /* JudgeToken verifies a token and fills claims; false, with everything said, when it is refused. */
 static bool
 JudgeToken(const char *text, TokenClaims *found)
 {
-	const char *refusal;
+	const char *hint;
+	const char *refusal = WhyRefused(text, found, &hint);
 
-	if (!ChannelIsSafe())
-		return RefuseToken(
-			"This connection is neither a unix socket nor encrypted as "
-			"cauce.min_tls demands.",
-			"Connect with sslmode=verify-full and ssl_min_protocol_version=TLSv1.3.");
-	refusal = JoseVerifyToken(text, SecondsOf(GetCurrentTimestamp()), found);
-	if (refusal != NULL)
-		return RefuseToken(refusal, "Ask the issuer for a new token.");
-	if (!PurposeAllowed(found->purpose))
-		return RefuseToken("The token's purpose is not in cauce.allowed_purposes.",
-						   "What was said in confidence is opened for these purposes only.");
-	return true;
+	if (refusal == NULL)
+		return true;
+	WitnessRefusal(found->subject[0] != '\0' ? found->subject : NULL, refusal);
+	return RefuseToken(refusal, hint);
 }
 
 /*
@@ -163,7 +176,7 @@ JudgeToken(const char *text, TokenClaims *found)
 static bool
 CheckToken(char **newval, void **extra, GucSource source)
 {
-	TokenClaims found;
+	TokenClaims found = {0};
 	bool accepted;
 
 	if (*newval == NULL || (*newval)[0] == '\0')
@@ -221,11 +234,11 @@ ShowToken(void)
 	return token != NULL && token[0] != '\0' ? "(set)" : "";
 }
 
-/* ForgetAccount: a row of one of the two tables has changed. No catalog access here. */
+/* ForgetAccount: a row has changed that an account is read from. No catalog access here. */
 static void
 ForgetAccount(Datum arg, Oid relation)
 {
-	if (relation != InvalidOid && relation != account_table && relation != organization_table)
+	if (relation != InvalidOid && relation != account_table)
 		return;
 	account_changes++;
 	account_known = false;
@@ -355,7 +368,9 @@ ReadAccount(void)
 		SpiRun(&plan,
 			   "SELECT a.id, a.organization_id,"
 			   " a.role = 'admin' AND o.plan = 'business',"
-			   " a.role = 'admin' AND o.plan = 'business' AND o.admin_access = 'content'"
+			   " a.role = 'admin' AND o.plan = 'business' AND o.admin_access = 'content',"
+			   " EXISTS (SELECT FROM cauce.break_glass_grant g"
+			   " WHERE g.grantee_id = a.id AND g.until > clock_timestamp())"
 			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
 			   " WHERE a.subject = $1",
 			   1, types, values, NULL, true) == 1;
@@ -374,6 +389,7 @@ ReadAccount(void)
 		account.is_admin = !isnull && DatumGetBool(value);
 		value = SpiValue(0, 4, &isnull);
 		account.reads_content = !isnull && DatumGetBool(value);
+		account.breaks_glass = DatumGetBool(SpiValue(0, 5, &isnull));
 	}
 	SpiLeave(&scope);
 	return found;
@@ -393,7 +409,6 @@ LookUpAccount(void)
 		return true;
 	account_known = false;
 	account_table = CauceTable("account");
-	organization_table = CauceTable("organization");
 	looking_up = true;
 	do
 	{
@@ -409,6 +424,7 @@ LookUpAccount(void)
 static void
 RefuseInForce(const char *detail, const char *hint)
 {
+	WitnessRefusal(claims->subject, detail);
 	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 					errmsg("the identity token is refused"), errdetail("%s", detail),
 					errhint("%s", hint)));
@@ -571,14 +587,21 @@ cauce_content_organization_id(PG_FUNCTION_ARGS)
 	return CopyUuid(&identity.organization);
 }
 
-/* MembersWithSessions lists the accounts that have sessions in an organization, and the one given. */
+/* ArrayOf makes an array of UUIDs. */
 static ArrayType *
-MembersWithSessions(const pg_uuid_t *organization, const pg_uuid_t *account)
+ArrayOf(Datum *accounts, int count)
+{
+	return construct_array(accounts, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+}
+
+/* MembersWithSessions lists the accounts that have sessions in an organization, and those given. */
+static ArrayType *
+MembersWithSessions(const pg_uuid_t *organization, ArrayType *others)
 {
 	static SPIPlanPtr plan = NULL;
 	MemoryContext context = CurrentMemoryContext;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(organization), UUIDPGetDatum(account)};
+	Oid types[] = {UUIDOID, UUIDARRAYOID};
+	Datum values[] = {UUIDPGetDatum(organization), PointerGetDatum(others)};
 	ArrayType *accounts;
 	MemoryContext inner;
 	SpiScope scope;
@@ -587,7 +610,7 @@ MembersWithSessions(const pg_uuid_t *organization, const pg_uuid_t *account)
 	SpiEnter(&scope, false);
 	SpiRun(&plan,
 		   "SELECT ARRAY(SELECT account_id FROM cauce.session WHERE organization_id = $1"
-		   " UNION SELECT $2)",
+		   " UNION SELECT unnest($2))",
 		   2, types, values, NULL, true);
 	inner = MemoryContextSwitchTo(context);
 	accounts = DatumGetArrayTypePCopy(SpiValue(0, 1, &isnull));
@@ -601,27 +624,39 @@ Datum
 cauce_readable_account_ids(PG_FUNCTION_ARGS)
 {
 	const Identity *who = AppIdentity();
-	Datum account;
+	Datum accounts[1 + BREAK_GLASS_MAX];
+	bool reads_content;
+	pg_uuid_t organization;
+	ArrayType *readable;
 
 	if (who == NULL)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(UUIDOID));
-	account = CopyUuid(&who->account);
-	if (who->reads_content)
-	{
-		pg_uuid_t organization = who->organization;
-
-		PG_RETURN_ARRAYTYPE_P(MembersWithSessions(&organization, DatumGetUUIDP(account)));
-	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(&account, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	reads_content = who->reads_content;
+	organization = who->organization;
+	accounts[0] = CopyUuid(&who->account);
+	readable = ArrayOf(accounts, 1 + BreakGlassAccounts(who, &accounts[1]));
+	PG_RETURN_ARRAYTYPE_P(reads_content ? MembersWithSessions(&organization, readable) : readable);
 }
 
-/* cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew. */
+/* cauce.break_glass_account_ids(): the accounts whose content the caller may read under break_glass(). */
+Datum
+cauce_break_glass_account_ids(PG_FUNCTION_ARGS)
+{
+	Datum accounts[BREAK_GLASS_MAX];
+
+	PG_RETURN_ARRAYTYPE_P(ArrayOf(accounts, BreakGlassAccounts(AppIdentity(), accounts)));
+}
+
+/*
+ * cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew,
+ * whatever table tells that one has changed.
+ */
 Datum
 cauce_account_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("account_changed is a trigger")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcacheByRelid(CauceTable("account"));
 	return PointerGetDatum(NULL);
 }

@@ -20,6 +20,7 @@ typedef struct Identity
 	pg_uuid_t organization;
 	bool is_admin; /* of an organization whose plan allows admins */
 	bool reads_content; /* an admin whose organization has admin_access = content */
+	bool breaks_glass; /* has had a grant of break_glass() that may be in force (break_glass.h) */
 } Identity;
 
 /* IdentityInit defines cauce.token, cauce.allowed_purposes and cauce.min_tls. */

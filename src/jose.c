@@ -338,6 +338,8 @@ VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, cons
 		return "The token's header is malformed or demands an extension.";
 	if (HasType(header, TYPE_CERTIFICATE))
 		return "An erasure certificate is not a token.";
+	if (HasType(header, TYPE_AUDIT_ENTRY))
+		return "An audit entry is not a token.";
 	if (!SignedBy(jws, header, keys, &known))
 		return known ? "The token's signature does not verify."
 					 : "No configured key has the token's key id and algorithm.";

@@ -16,9 +16,10 @@
 #define TOKEN_MAX_SUBJECT 256
 #define TOKEN_MAX_PURPOSE 64
 
-/* typ headers that keep a certificate from ever passing for a token (RFC 8725, section 3.11). */
+/* typ headers that keep evidence from ever passing for a token (RFC 8725, section 3.11). */
 #define TYPE_STREAM_TOKEN "cauce-stream+jwt"
 #define TYPE_CERTIFICATE "cauce-erasure+jws"
+#define TYPE_AUDIT_ENTRY "cauce-audit+jws"
 
 typedef enum TokenScope
 {

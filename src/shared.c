@@ -80,7 +80,8 @@ EndTransaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && wake_at_commit)
 		WakeLauncher();
-	wake_at_commit = false;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
 }
 
 /* SharedInit asks for the memory. */
