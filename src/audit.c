@@ -268,6 +268,21 @@ AppendOne(const AuditEntry *entry, ChainEnd *end)
 	end->at = at;
 }
 
+/*
+ * IsPublishers tells whether the log comes from another database: entries of our own would stop
+ * its replication. Inside of an SpiScope.
+ */
+static bool
+IsPublishers(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return SpiRun(&plan,
+				  "SELECT FROM pg_subscription_rel WHERE srrelid = 'cauce.audit_log'::regclass "
+				  "LIMIT 1",
+				  0, NULL, NULL, NULL, true) > 0;
+}
+
 /* AuditAppend writes entries, chain by chain in one order for everybody. */
 void
 AuditAppend(const AuditEntry *entries, int count)
@@ -281,6 +296,11 @@ AuditAppend(const AuditEntry *entries, int count)
 		ordered[i] = &entries[i];
 	qsort(ordered, (size_t) count, sizeof(*ordered), CompareEntries);
 	SpiEnter(&scope, true);
+	if (IsPublishers())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the audit log is that of another database"),
+						errdetail("This one subscribes to it, and writes no entries of its own."),
+						errhint("Do it at the publisher.")));
 	for (int i = 0; i < count; i++)
 	{
 		if (i == 0 || !SameChain(ordered[i - 1], ordered[i]))

@@ -48,7 +48,10 @@ extern void AuditActor(AuditEntry *entry);
 extern void AuditChange(const pg_uuid_t *account, const pg_uuid_t *organization,
 						const pg_uuid_t *session, const char *action, const char *reason);
 
-/* AuditAppend writes entries now, in this transaction. */
+/*
+ * AuditAppend writes entries now, in this transaction. Raises 55000 in a database that
+ * subscribes to another's log.
+ */
 extern void AuditAppend(const AuditEntry *entries, int count);
 
 /* AuditServer notes which of the server's settings and keys are not as the log has them. */
