@@ -60,6 +60,7 @@ typedef struct ChainEnd
 } ChainEnd;
 
 static bool pruning = false;
+static bool appending = false;
 
 /* IsNil tells the UUID that stands for none. */
 static bool
@@ -296,6 +297,7 @@ AuditAppend(const AuditEntry *entries, int count)
 		ordered[i] = &entries[i];
 	qsort(ordered, (size_t) count, sizeof(*ordered), CompareEntries);
 	SpiEnter(&scope, true);
+	appending = true;
 	if (IsPublishers())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the audit log is that of another database"),
@@ -310,8 +312,16 @@ AuditAppend(const AuditEntry *entries, int count)
 		}
 		AppendOne(ordered[i], &end);
 	}
+	appending = false;
 	SpiLeave(&scope);
 	pfree(ordered);
+}
+
+/* AuditAppending tells. */
+bool
+AuditAppending(void)
+{
+	return appending;
 }
 
 /* MakeRoom makes room for one more entry. */
@@ -365,7 +375,7 @@ EndTransaction(XactEvent event, void *arg)
 			AuditAppend(noted.entries, noted.count);
 		return;
 	}
-	pruning = false;
+	pruning = appending = false;
 	memset(&noted, 0, sizeof(noted));
 }
 
@@ -376,7 +386,7 @@ EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 	int kept = 0;
 
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		pruning = false;
+		pruning = appending = false;
 	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
 		return;
 	for (int i = 0; i < noted.count; i++)

@@ -57,6 +57,9 @@ extern void AuditAppend(const AuditEntry *entries, int count);
 /* AuditServer notes which of the server's settings and keys are not as the log has them. */
 extern void AuditServer(void);
 
+/* AuditAppending tells whether entries are being written: whoever is asking may be gone by then. */
+extern bool AuditAppending(void);
+
 /*
  * AuditPrune removes the beginnings of chains that are older than cauce.audit_days, and
  * says so at their ends; how many entries. At most a number of chains in one call.

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "audit.h"
 #include "break_glass.h"
 #include "identity.h"
 #include "literals.h"
@@ -291,7 +292,7 @@ TouchesCauce(const PlannedStmt *statement)
 static void
 StartStatement(QueryDesc *query, int flags)
 {
-	if (TokenInForce() && !looking_up && TouchesCauce(query->plannedstmt))
+	if (TokenInForce() && !looking_up && !AuditAppending() && TouchesCauce(query->plannedstmt))
 		(void) CurrentIdentity();
 	if (next_start != NULL)
 		next_start(query, flags);
