@@ -10,6 +10,7 @@
 
 #include "adopt.h"
 #include "authority.h"
+#include "channel.h"
 #include "datakey.h"
 #include "derived.h"
 #include "identity.h"
@@ -19,6 +20,7 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "login.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -43,6 +45,8 @@ _PG_init(void)
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
+	ChannelInit();
+	LoginInit();
 	IdentityInit();
 	AuthorityInit();
 	DataKeyInit();

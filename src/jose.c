@@ -310,7 +310,7 @@ ReadClaims(const json_t *payload, TokenClaims *claims)
 		return "The token has no expiry (exp) in seconds since 1970.";
 	if (not_before != NULL && !ReadSeconds(not_before, &claims->not_before))
 		return "The token's nbf is not in seconds since 1970.";
-	strlcpy(claims->purpose, "care", sizeof(claims->purpose));
+	strlcpy(claims->purpose, TOKEN_DEFAULT_PURPOSE, sizeof(claims->purpose));
 	if (purpose != NULL && !CopyText(purpose, claims->purpose, sizeof(claims->purpose)))
 		return "The token's purpose is not a short text.";
 

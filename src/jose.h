@@ -15,6 +15,7 @@
 #define TOKEN_MAX_BYTES 8192
 #define TOKEN_MAX_SUBJECT 256
 #define TOKEN_MAX_PURPOSE 64
+#define TOKEN_DEFAULT_PURPOSE "care"
 
 /* typ headers that keep a certificate from ever passing for a token (RFC 8725, section 3.11). */
 #define TYPE_STREAM_TOKEN "cauce-stream+jwt"
