@@ -141,6 +141,22 @@ subtest 'who is named' => sub {
 	$cluster->superuser(q{DELETE FROM cauce.account WHERE subject LIKE 'loaded%'});
 };
 
+subtest 'its purpose is care' => sub {
+	my $open = CauceSession->open($cluster, 'nora');
+	is($open->query($me), 'north-pro|app', 'which is allowed');
+	$cluster->superuser(q{ALTER SYSTEM SET cauce.allowed_purposes = 'research'; SELECT pg_reload_conf()});
+	ok($cluster->poll_until('SHOW cauce.allowed_purposes', 'research'), 'and then is not');
+	my $refused = $open->try($body);
+	is("$refused->{sqlstate} $refused->{out}", '28000 ', 'an open connection reads nothing more');
+	like($refused->{err}, qr/identity of this login is refused.*DETAIL:.*cauce\.allowed_purposes.*HINT/s, 'and is told why');
+	is($cluster->try_sql(nora => undef, q{INSERT INTO cauce.session (title) VALUES ('x')})->{sqlstate}, '28000', 'nor does a new one write');
+	is($cluster->try_sql(nora => $cluster->token('north-pro', purpose => 'research'), $me)->{out}, 'north-pro|app', 'a token may be for another purpose');
+	$cluster->superuser(q{ALTER SYSTEM RESET cauce.allowed_purposes; SELECT pg_reload_conf()});
+	ok($cluster->poll_until('SHOW cauce.allowed_purposes', 'care'), 'it is allowed again');
+	is($open->query($me), 'north-pro|app', 'and all is well');
+	$open->close;
+};
+
 subtest 'an account that has ended' => sub {
 	$cluster->superuser(q{CREATE ROLE brief LOGIN IN ROLE cauce_app; SELECT cauce.create_account('brief'); UPDATE cauce.account SET login_role = 'brief' WHERE subject = 'brief'});
 	my $open = CauceSession->open($cluster, 'brief');
