@@ -263,12 +263,16 @@ CREATE TABLE cauce.account (
 	display_name cauce.encrypted_text,
 	email cauce.encrypted_text,
 	login_role name UNIQUE,
+	login_role_oid oid,
 	retention_days integer CHECK (retention_days BETWEEN 1 AND 3650),
 	retention_action cauce.retention_action,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX account_organization_id ON cauce.account (organization_id);
 COMMENT ON TABLE cauce.account IS 'a professional or an admin; subject is the token''s sub';
+COMMENT ON COLUMN cauce.account.login_role IS 'the database login that is this account without a token; see set_login_role()';
+COMMENT ON COLUMN cauce.account.login_role_oid IS
+	'the role that login_role named when it was set; kept by trigger, so that a later role of that name is nobody';
 
 CREATE TABLE cauce.session (
 	account_id uuid NOT NULL DEFAULT cauce.account_id() REFERENCES cauce.account (id),
@@ -613,13 +617,42 @@ ALTER TABLE cauce.data_key
 	ENABLE ALWAYS TRIGGER cauce_truncated,
 	ENABLE ALWAYS TRIGGER cauce_moved;
 
+-- What is loaded or replicated names roles that may not be here: these are nobody until they are named anew.
+CREATE FUNCTION cauce.keep_login_role() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	is_superuser boolean;
+BEGIN
+	NEW.login_role_oid := NULL;
+	SELECT r.oid, r.rolsuper INTO NEW.login_role_oid, is_superuser FROM pg_roles r WHERE r.rolname = NEW.login_role;
+	IF TG_OP = 'UPDATE' AND current_setting('session_replication_role') <> 'replica' AND NEW.login_role IS NOT NULL THEN
+		IF NEW.login_role_oid IS NULL THEN
+			RAISE EXCEPTION 'role "%" does not exist', NEW.login_role
+				USING ERRCODE = '42704', HINT = 'Create the login first: CREATE ROLE … LOGIN IN ROLE cauce_app.';
+		ELSIF is_superuser THEN
+			RAISE EXCEPTION 'a superuser is no account'
+				USING ERRCODE = '42501', DETAIL = format('Role "%s" is a superuser: what it dumps must stay sealed.', NEW.login_role),
+					HINT = 'Name a login of the professional''s own.';
+		END IF;
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION cauce.keep_login_role() IS 'trigger: keeps the OID of the role that login_role names';
+CREATE TRIGGER cauce_login BEFORE INSERT OR UPDATE OF login_role, login_role_oid ON cauce.account
+	FOR EACH ROW WHEN (NEW.login_role IS NOT NULL OR NEW.login_role_oid IS NOT NULL) EXECUTE FUNCTION cauce.keep_login_role();
+
 -- Who a subject is, is remembered by every backend. A logical replication worker fires row triggers only.
 CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.account
-	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id)
-		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id))
+	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id, OLD.login_role, OLD.login_role_oid)
+		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id, NEW.login_role, NEW.login_role_oid))
 	EXECUTE FUNCTION cauce.account_changed();
 CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.account
 	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+-- A login that is nobody is remembered as well.
+CREATE TRIGGER cauce_login_new AFTER INSERT ON cauce.account
+	FOR EACH ROW WHEN (NEW.login_role IS NOT NULL) EXECUTE FUNCTION cauce.account_changed();
 CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.organization
 	FOR EACH ROW WHEN ((OLD.id, OLD.plan, OLD.admin_access) IS DISTINCT FROM (NEW.id, NEW.plan, NEW.admin_access))
 	EXECUTE FUNCTION cauce.account_changed();
@@ -628,7 +661,8 @@ CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.organization
 CREATE TRIGGER cauce_changed AFTER INSERT OR UPDATE OR DELETE ON cauce.break_glass_grant
 	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
 ALTER TABLE cauce.break_glass_grant ENABLE ALWAYS TRIGGER cauce_changed;
-ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
+ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone,
+	ENABLE ALWAYS TRIGGER cauce_login, ENABLE ALWAYS TRIGGER cauce_login_new;
 ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
@@ -701,6 +735,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION cauce.create_account(text, uuid, cauce.account_role, text, text) IS
 	'a new account''s id; subject is the sub of its tokens, display_name and email are sealed under its own key';
+
+CREATE FUNCTION cauce.set_login_role(account_id uuid, login_role name) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE cauce.account a SET login_role = set_login_role.login_role WHERE a.id = set_login_role.account_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no such account'
+			USING ERRCODE = 'P0002', DETAIL = format('Its id would be %s.', account_id), HINT = 'SELECT id, subject FROM cauce.account.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.set_login_role(uuid, name) IS
+	'ties an account to a database login, which then is that account without a token; NULL unties it. For superusers: whoever may do this can read everything';
 
 CREATE FUNCTION cauce.check_retention_days(days integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -2193,7 +2241,7 @@ CREATE FUNCTION cauce.export_account() RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT jsonb_build_object(
-		'profile', to_jsonb(a) - ARRAY['organization_id', 'role', 'retention_days', 'retention_action'],
+		'profile', to_jsonb(a) - ARRAY['organization_id', 'role', 'login_role_oid', 'retention_days', 'retention_action'],
 		'organization', CASE WHEN o.id IS NOT NULL
 			THEN jsonb_build_object('id', o.id, 'name', o.name, 'role', a.role) END,
 		'settings', jsonb_build_object('retention_days', a.retention_days, 'retention_action', a.retention_action,

@@ -81,13 +81,13 @@ InCustody(void)
 /*
  * AuthorityAnyone spares those without identity every look-up; logical decoding can
  * do none. What ANALYZE, CREATE INDEX and REFRESH MATERIALIZED VIEW compute is stored,
- * so they have no identity, whoever's token is set.
+ * so they have no identity, whoever is asking.
  */
 bool
 AuthorityAnyone(void)
 {
-	return (custody || (TokenInForce() && !InSecurityRestrictedOperation())) &&
-		   !HistoricSnapshotActive();
+	return !HistoricSnapshotActive() &&
+		   (custody || (!InSecurityRestrictedOperation() && IdentityInForce()));
 }
 
 /*
@@ -174,7 +174,7 @@ AuthorityRefuseSession(void)
 bool
 AuthorityIsLoading(void)
 {
-	return !custody && !TokenInForce() && superuser_arg(GetOuterUserId());
+	return !custody && superuser_arg(GetOuterUserId()) && !IdentityInForce();
 }
 
 /* AuthorityToWrite lets a row be written, or raises. */

@@ -11,6 +11,7 @@
 #include "adopt.h"
 #include "audit.h"
 #include "authority.h"
+#include "channel.h"
 #include "datakey.h"
 #include "derived.h"
 #include "identity.h"
@@ -20,6 +21,7 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "login.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -46,6 +48,8 @@ _PG_init(void)
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
+	ChannelInit();
+	LoginInit();
 	IdentityInit();
 	AuthorityInit();
 	AuditInit();
