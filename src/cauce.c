@@ -19,6 +19,7 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "oracle.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -50,6 +51,7 @@ _PG_init(void)
 	AdoptInit();
 	LiteralsInit();
 	DerivedInit();
+	OracleInit();
 	RedactInit();
 	UpkeepInit();
 	LauncherInit();

@@ -33,6 +33,7 @@
 
 #include "identity.h"
 #include "literals.h"
+#include "oracle.h"
 #include "secret.h"
 #include "session.h"
 #include "spi.h"
@@ -211,6 +212,7 @@ AssignToken(const char *newval, void *extra)
 		SecretRefuseCore(); /* from here on statements hold content, keys or not */
 		NoteIdentified();
 		LiteralsForget(claims->subject);
+		OracleHideActivity(); /* the statement may hold this token, the next one content */
 	}
 }
 
