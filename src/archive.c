@@ -323,6 +323,15 @@ cauce_restore_session(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* AccountAsks tells whether the identity in force is an account's own. */
+static bool
+AccountAsks(const pg_uuid_t *account)
+{
+	const Identity *who = CurrentIdentity();
+
+	return who != NULL && who->scope == SCOPE_APP && SameUuid(&who->account, account);
+}
+
 /*
  * cauce.open_archive(account_id, id, bundle): what an archive holds, for whoever may open it
  * (28000, 42501), where it is: nothing is locked, nothing restored.
@@ -335,9 +344,15 @@ cauce_open_archive(PG_FUNCTION_ARGS)
 	char *json;
 	Size size;
 	Datum opened;
+	OpenResult result;
 
 	RequireBundle(sealed, PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1));
-	OpenOrRaise(sealed, SEALED_BUNDLE, &bytes, &size);
+	result = SealedOpen(sealed, SEALED_BUNDLE, &bytes, &size);
+	/* whoever holds a copy of another's bundle does not learn here whether that is erased by now */
+	if (result == OPEN_DESTROYED && !AccountAsks(PG_GETARG_UUID_P(0)))
+		result = OPEN_NOT_YOURS;
+	if (result != OPEN_OK)
+		RefuseToOpen(result);
 	json = TextFromUtf8(bytes, size, &size);
 	opened = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	SecretWipe(json, size);

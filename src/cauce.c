@@ -22,6 +22,7 @@
 #include "libjose.h"
 #include "literals.h"
 #include "login.h"
+#include "oracle.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -58,6 +59,7 @@ _PG_init(void)
 	AdoptInit();
 	LiteralsInit();
 	DerivedInit();
+	OracleInit();
 	RedactInit();
 	UpkeepInit();
 	LauncherInit();

@@ -33,6 +33,7 @@
 #include "identity.h"
 #include "literals.h"
 #include "login.h"
+#include "oracle.h"
 #include "secret.h"
 #include "session.h"
 #include "spi.h"
@@ -208,6 +209,7 @@ AssignToken(const char *newval, void *extra)
 	{
 		SecretRefuseCore(); /* from here on statements hold content, keys or not */
 		NoteIdentified();
+		OracleHideActivity(); /* the statement may hold this token, the next one content */
 	}
 	asking = claims != NULL ? claims : LoginKnown();
 	if (asking != NULL)

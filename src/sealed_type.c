@@ -266,11 +266,11 @@ OpenToShow(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 	return false;
 }
 
-/* OpenOrRaise opens. */
+/* RefuseToOpen raises. */
 void
-OpenOrRaise(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
+RefuseToOpen(OpenResult result)
 {
-	switch (SealedOpen(sealed, kind, bytes, size))
+	switch (result)
 	{
 		case OPEN_OK:
 			break;
@@ -296,6 +296,16 @@ OpenOrRaise(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 			DestroyedKey();
 			break;
 	}
+}
+
+/* OpenOrRaise opens. */
+void
+OpenOrRaise(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
+{
+	OpenResult result = SealedOpen(sealed, kind, bytes, size);
+
+	if (result != OPEN_OK)
+		RefuseToOpen(result);
 }
 
 /* WithholdInput marks the error that is being raised. */

@@ -39,6 +39,9 @@ extern char *TextFromUtf8(char *utf8, Size utf8_size, Size *size);
  */
 extern bool OpenToShow(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
 
+/* RefuseToOpen raises what a cast raises for each result but OPEN_OK. */
+extern void RefuseToOpen(OpenResult result);
+
 /* OpenOrRaise opens a value for a cast: without authority it raises 28000 or 42501. */
 extern void OpenOrRaise(const Sealed *sealed, SealedKind kind, char **bytes, Size *size);
 

@@ -75,7 +75,7 @@ $account	$id	13	0	0	@{[word('COPY')]}
 	is(mine("INSERT INTO cauce.alert (session_id, kind, detail) VALUES ('$id', 'x', '@{[word('alert')]}')")->{sqlstate}, '', 'an alert');
 	is(mine("UPDATE cauce.account SET display_name = '@{[word('profile')]}' WHERE id = cauce.account_id()")->{sqlstate}, '', 'a profile');
 	is(mine("SELECT count(*) FROM cauce.transcript_segment WHERE body ILIKE '%@{[word('search')]}%'")->{out}, '0', 'a search');
-	is(mine("SELECT body FROM cauce.transcript_segment; EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM cauce.report WHERE body = '@{[word('EXPLAIN')]}'")->{sqlstate},
+	is(mine("SELECT body FROM cauce.transcript_segment; EXPLAIN (VERBOSE) SELECT * FROM cauce.report WHERE body = '@{[word('EXPLAIN')]}'")->{sqlstate},
 		'', 'reading and EXPLAIN');
 	is(mine("DO \$\$ BEGIN RAISE LOG '%', '@{[word('RAISE LOG')]}'; END \$\$")->{sqlstate}, '', 'RAISE LOG');
 	# Without the schema's name, and with the end of the transaction in the same message.
@@ -157,7 +157,7 @@ subtest 'a process that dies under an identity' => sub {
 	my $pid = $session->query('SELECT pg_backend_pid()');
 	$session->{in} .= "SELECT pg_sleep(20), '@{[word('a killed process')]}';\n";
 	$session->{run}->pump_nb for 1 .. 3;
-	ok($cluster->poll_until("SELECT state FROM pg_stat_activity WHERE pid = $pid", 'active', 10), 'it runs');
+	ok($cluster->poll_until("SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'PgSleep', 10), 'it runs');
 	$cluster->as_postgres('kill', '-9', $pid);
 	$session->{run}->kill_kill;
 	ok($cluster->poll_until('SELECT 1', '1', 20), 'the server is back');
