@@ -26,7 +26,7 @@ DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['cauce_app', 'cauce_stream', 'cauce_operator', 'cauce_auditor'] LOOP
+	FOREACH name IN ARRAY ARRAY['cauce_app', 'cauce_stream', 'cauce_operator', 'cauce_auditor', 'cauce_support'] LOOP
 		IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = name) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
 		END IF;
@@ -35,7 +35,7 @@ END
 $$;
 
 REVOKE ALL ON SCHEMA cauce FROM PUBLIC;
-GRANT USAGE ON SCHEMA cauce TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
+GRANT USAGE ON SCHEMA cauce TO cauce_app, cauce_stream, cauce_operator, cauce_auditor, cauce_support;
 
 --
 -- Types
@@ -263,12 +263,16 @@ CREATE TABLE cauce.account (
 	display_name cauce.encrypted_text,
 	email cauce.encrypted_text,
 	login_role name UNIQUE,
+	login_role_oid oid,
 	retention_days integer CHECK (retention_days BETWEEN 1 AND 3650),
 	retention_action cauce.retention_action,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX account_organization_id ON cauce.account (organization_id);
 COMMENT ON TABLE cauce.account IS 'a professional or an admin; subject is the token''s sub';
+COMMENT ON COLUMN cauce.account.login_role IS 'the database login that is this account without a token; see set_login_role()';
+COMMENT ON COLUMN cauce.account.login_role_oid IS
+	'the role that login_role named when it was set; kept by trigger, so that a later role of that name is nobody';
 
 CREATE TABLE cauce.session (
 	account_id uuid NOT NULL DEFAULT cauce.account_id() REFERENCES cauce.account (id),
@@ -406,21 +410,50 @@ CREATE INDEX erasure_certificate_id ON cauce.erasure_certificate (id);
 COMMENT ON TABLE cauce.erasure_certificate IS 'signed proof of every erasure, chained per account by the SHA-256 of the previous jws';
 
 CREATE TABLE cauce.audit_log (
-	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	id uuid NOT NULL,
 	at timestamptz NOT NULL,
 	actor text NOT NULL,
 	role text NOT NULL,
 	action text NOT NULL,
 	account_id uuid NOT NULL,
+	organization_id uuid,
 	session_id uuid,
 	reason text,
+	chain uuid NOT NULL,
 	previous_digest bytea,
 	digest bytea NOT NULL,
+	jws text NOT NULL,
 	PRIMARY KEY (account_id, id),
-	UNIQUE (account_id, at),
-	UNIQUE NULLS NOT DISTINCT (account_id, previous_digest)
+	UNIQUE (account_id, chain, at),
+	UNIQUE NULLS NOT DISTINCT (account_id, chain, previous_digest)
 );
-COMMENT ON TABLE cauce.audit_log IS 'who opened whose content, chained per account';
+CREATE INDEX audit_log_organization_id ON cauce.audit_log (organization_id, at) WHERE organization_id IS NOT NULL;
+COMMENT ON TABLE cauce.audit_log IS
+	'who opened or changed what: signed entries, chained by the SHA-256 of the previous jws; a chain per account, or else per organization, or else the server''s';
+COMMENT ON COLUMN cauce.audit_log.account_id IS 'whose it is about; all zero where it is about no account';
+COMMENT ON COLUMN cauce.audit_log.actor IS 'the subject of who did it; an account''s id where it is its owner; a database role; a process';
+
+CREATE TABLE cauce.break_glass_grant (
+	account_id uuid NOT NULL REFERENCES cauce.account (id) ON DELETE CASCADE,
+	id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	grantee_id uuid NOT NULL REFERENCES cauce.account (id) ON DELETE CASCADE,
+	reason text NOT NULL,
+	granted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	until timestamptz NOT NULL,
+	PRIMARY KEY (account_id, id)
+);
+CREATE INDEX break_glass_grant_grantee_id ON cauce.break_glass_grant (grantee_id, until);
+COMMENT ON TABLE cauce.break_glass_grant IS 'who may read whose content for a time, by break_glass(), and why';
+
+CREATE TABLE cauce.invitation (
+	organization_id uuid NOT NULL REFERENCES cauce.organization (id) ON DELETE CASCADE,
+	subject text NOT NULL CHECK (subject <> '' AND pg_catalog.octet_length(subject) < 256),
+	role cauce.account_role NOT NULL,
+	invited_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (organization_id, subject)
+);
+CREATE INDEX invitation_subject ON cauce.invitation (subject);
+COMMENT ON TABLE cauce.invitation IS 'whom an organization''s admins have asked to join; an account joins by itself';
 
 CREATE TABLE cauce.retention_run (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -479,7 +512,7 @@ DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
-		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'retention_failure', 'alert_rule'] LOOP
+		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'break_glass_grant', 'invitation', 'retention_failure', 'alert_rule'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -563,6 +596,11 @@ CREATE TRIGGER cauce_hold_update AFTER UPDATE ON cauce.alert
 	REFERENCING OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION cauce.hold_rows();
 CREATE TRIGGER cauce_hold_update BEFORE UPDATE OF title, client ON cauce.session
 	FOR EACH ROW WHEN (OLD.legal_hold) EXECUTE FUNCTION cauce.hold_session();
+CREATE FUNCTION cauce.audit_hold() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'cauce_audit_hold' LANGUAGE C;
+COMMENT ON FUNCTION cauce.audit_hold() IS 'trigger: notes for the audit log who sets or releases a legal hold';
+CREATE TRIGGER cauce_audit_hold AFTER UPDATE OF legal_hold ON cauce.session
+	FOR EACH ROW EXECUTE FUNCTION cauce.audit_hold();
 
 -- ALWAYS and by row, so that they fire where a key's row goes by logical replication, too.
 CREATE TRIGGER cauce_destroyed AFTER DELETE ON cauce.data_key
@@ -579,25 +617,60 @@ ALTER TABLE cauce.data_key
 	ENABLE ALWAYS TRIGGER cauce_truncated,
 	ENABLE ALWAYS TRIGGER cauce_moved;
 
+-- What is loaded or replicated names roles that may not be here: these are nobody until they are named anew.
+CREATE FUNCTION cauce.keep_login_role() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	is_superuser boolean;
+BEGIN
+	NEW.login_role_oid := NULL;
+	SELECT r.oid, r.rolsuper INTO NEW.login_role_oid, is_superuser FROM pg_roles r WHERE r.rolname = NEW.login_role;
+	IF TG_OP = 'UPDATE' AND current_setting('session_replication_role') <> 'replica' AND NEW.login_role IS NOT NULL THEN
+		IF NEW.login_role_oid IS NULL THEN
+			RAISE EXCEPTION 'role "%" does not exist', NEW.login_role
+				USING ERRCODE = '42704', HINT = 'Create the login first: CREATE ROLE … LOGIN IN ROLE cauce_app.';
+		ELSIF is_superuser THEN
+			RAISE EXCEPTION 'a superuser is no account'
+				USING ERRCODE = '42501', DETAIL = format('Role "%s" is a superuser: what it dumps must stay sealed.', NEW.login_role),
+					HINT = 'Name a login of the professional''s own.';
+		END IF;
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION cauce.keep_login_role() IS 'trigger: keeps the OID of the role that login_role names';
+CREATE TRIGGER cauce_login BEFORE INSERT OR UPDATE OF login_role, login_role_oid ON cauce.account
+	FOR EACH ROW WHEN (NEW.login_role IS NOT NULL OR NEW.login_role_oid IS NOT NULL) EXECUTE FUNCTION cauce.keep_login_role();
+
 -- Who a subject is, is remembered by every backend. A logical replication worker fires row triggers only.
 CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.account
-	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id)
-		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id))
+	FOR EACH ROW WHEN ((OLD.id, OLD.subject, OLD.role, OLD.organization_id, OLD.login_role, OLD.login_role_oid)
+		IS DISTINCT FROM (NEW.id, NEW.subject, NEW.role, NEW.organization_id, NEW.login_role, NEW.login_role_oid))
 	EXECUTE FUNCTION cauce.account_changed();
 CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.account
 	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+-- A login that is nobody is remembered as well.
+CREATE TRIGGER cauce_login_new AFTER INSERT ON cauce.account
+	FOR EACH ROW WHEN (NEW.login_role IS NOT NULL) EXECUTE FUNCTION cauce.account_changed();
 CREATE TRIGGER cauce_changed AFTER UPDATE ON cauce.organization
 	FOR EACH ROW WHEN ((OLD.id, OLD.plan, OLD.admin_access) IS DISTINCT FROM (NEW.id, NEW.plan, NEW.admin_access))
 	EXECUTE FUNCTION cauce.account_changed();
 CREATE TRIGGER cauce_gone AFTER DELETE ON cauce.organization
 	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
-ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
+CREATE TRIGGER cauce_changed AFTER INSERT OR UPDATE OR DELETE ON cauce.break_glass_grant
+	FOR EACH ROW EXECUTE FUNCTION cauce.account_changed();
+ALTER TABLE cauce.break_glass_grant ENABLE ALWAYS TRIGGER cauce_changed;
+ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone,
+	ENABLE ALWAYS TRIGGER cauce_login, ENABLE ALWAYS TRIGGER cauce_login_new;
 ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_changed, ENABLE ALWAYS TRIGGER cauce_gone;
 
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.erasure_certificate
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();
 CREATE TRIGGER cauce_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cauce.audit_log
 	FOR EACH STATEMENT EXECUTE FUNCTION cauce.append_only();
+ALTER TABLE cauce.erasure_certificate ENABLE ALWAYS TRIGGER cauce_append_only;
+ALTER TABLE cauce.audit_log ENABLE ALWAYS TRIGGER cauce_append_only;
 
 CREATE FUNCTION cauce.touch_report() RETURNS trigger LANGUAGE plpgsql
 	SET search_path = pg_catalog, pg_temp
@@ -663,6 +736,20 @@ $$;
 COMMENT ON FUNCTION cauce.create_account(text, uuid, cauce.account_role, text, text) IS
 	'a new account''s id; subject is the sub of its tokens, display_name and email are sealed under its own key';
 
+CREATE FUNCTION cauce.set_login_role(account_id uuid, login_role name) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE cauce.account a SET login_role = set_login_role.login_role WHERE a.id = set_login_role.account_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no such account'
+			USING ERRCODE = 'P0002', DETAIL = format('Its id would be %s.', account_id), HINT = 'SELECT id, subject FROM cauce.account.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.set_login_role(uuid, name) IS
+	'ties an account to a database login, which then is that account without a token; NULL unties it. For superusers: whoever may do this can read everything';
+
 CREATE FUNCTION cauce.check_retention_days(days integer) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -708,12 +795,143 @@ BEGIN
 	UPDATE cauce.organization o SET retention_days = days, retention_action = action WHERE o.id = wanted;
 	UPDATE cauce.session s SET retain_until = NULL
 	FROM cauce.account a
-	WHERE a.organization_id = wanted AND s.account_id = a.id
+	WHERE s.organization_id = wanted AND s.account_id = a.id
 		AND s.retention_days IS NULL AND a.retention_days IS NULL;
 END
 $$;
 COMMENT ON FUNCTION cauce.set_organization_retention(uuid, integer, cauce.retention_action) IS
-	'what holds for members who chose nothing themselves; for an admin of the organization';
+	'what holds for the organization''s sessions where neither session nor account chose anything; for an admin of the organization';
+
+--
+-- Membership. An admin invites, the account joins: nobody is drawn into an organization, and an invitation tells
+-- nothing about who has an account.
+--
+
+CREATE FUNCTION cauce.require_admin() RETURNS uuid
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF cauce.admin_organization_id() IS NULL THEN
+		RAISE EXCEPTION 'permission denied to change members'
+			USING ERRCODE = '42501', HINT = 'An admin of an organization with plan business does it, with their token.';
+	END IF;
+	RETURN cauce.admin_organization_id();
+END
+$$;
+COMMENT ON FUNCTION cauce.require_admin() IS 'the organization whose admin is asking; raises 42501 for anybody else; cauce''s own';
+
+CREATE FUNCTION cauce.invite_member(subject text, role cauce.account_role DEFAULT 'professional') RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	home CONSTANT uuid := cauce.require_admin();
+BEGIN
+	IF subject IS NULL OR subject = '' OR octet_length(subject) > 255 OR role IS NULL THEN
+		RAISE EXCEPTION 'subject must have between 1 and 255 bytes, and there must be a role' USING ERRCODE = '22023';
+	END IF;
+	INSERT INTO cauce.invitation AS i (organization_id, subject, role)
+		VALUES (home, invite_member.subject, invite_member.role)
+		ON CONFLICT ON CONSTRAINT invitation_pkey DO UPDATE SET role = excluded.role, invited_at = excluded.invited_at;
+	PERFORM cauce.record_change('invite', NULL, home, NULL, format('a member, as %s', role));
+END
+$$;
+COMMENT ON FUNCTION cauce.invite_member(text, cauce.account_role) IS
+	'asks whoever has tokens with this subject to join the caller''s organization; nothing tells whether there is such an account. For an admin';
+
+CREATE FUNCTION cauce.withdraw_invitation(subject text) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	home CONSTANT uuid := cauce.require_admin();
+BEGIN
+	DELETE FROM cauce.invitation i WHERE i.organization_id = home AND i.subject = withdraw_invitation.subject;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION cauce.withdraw_invitation(text) IS 'takes an invitation back; whether there was one. For an admin';
+
+CREATE FUNCTION cauce.join_organization(organization_id uuid) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wanted CONSTANT uuid := organization_id;
+	me cauce.account;
+	as_what cauce.account_role;
+BEGIN
+	SELECT * INTO me FROM cauce.account a WHERE a.id = cauce.account_id() FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no account is asking'
+			USING ERRCODE = '28000', DETAIL = 'No identity with scope app is in force.', HINT = 'SELECT set_config(''cauce.token'', $1, true) with your token.';
+	END IF;
+	IF me.organization_id IS NOT NULL THEN
+		RAISE EXCEPTION 'the account is a member of an organization already'
+			USING ERRCODE = '55000', HINT = 'SELECT cauce.leave_organization() first.';
+	END IF;
+	DELETE FROM cauce.invitation i WHERE i.organization_id = wanted AND i.subject = me.subject RETURNING i.role INTO as_what;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no invitation to this organization'
+			USING ERRCODE = '42501', HINT = 'Yours are in cauce.invitation; an admin of the organization makes them.';
+	END IF;
+	UPDATE cauce.account a SET organization_id = wanted, role = as_what WHERE a.id = me.id;
+END
+$$;
+COMMENT ON FUNCTION cauce.join_organization(uuid) IS
+	'accepts an invitation: sessions that begin from now on are of the organization, and seen by its admins; earlier ones are not';
+
+-- Whoever leaves keeps all sessions; those that took place in the organization stay of it.
+CREATE FUNCTION cauce.end_membership(account_id uuid) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	UPDATE cauce.account SET organization_id = NULL, role = 'professional' WHERE id = end_membership.account_id;
+END;
+COMMENT ON FUNCTION cauce.end_membership(uuid) IS 'makes an account a member of no organization; cauce''s own';
+
+CREATE FUNCTION cauce.leave_organization() RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF cauce.organization_id() IS NULL THEN
+		RAISE EXCEPTION 'no member of an organization is asking' USING ERRCODE = '42501', HINT = 'Set the token of a member.';
+	END IF;
+	PERFORM cauce.end_membership(cauce.account_id());
+END
+$$;
+COMMENT ON FUNCTION cauce.leave_organization() IS
+	'ends my membership; sessions that took place in the organization stay mine, and stay visible to its admins as before';
+
+CREATE FUNCTION cauce.require_member(account_id uuid) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	home CONSTANT uuid := cauce.require_admin();
+BEGIN
+	PERFORM FROM cauce.account a WHERE a.id = require_member.account_id AND a.organization_id = home FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no such member of your organization' USING ERRCODE = '42501', HINT = 'Its members are in cauce.account.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cauce.require_member(uuid) IS 'raises 42501 unless the account is a member of the organization whose admin is asking; cauce''s own';
+
+CREATE FUNCTION cauce.remove_member(account_id uuid) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cauce.require_member(account_id);
+	PERFORM cauce.end_membership(account_id);
+END
+$$;
+COMMENT ON FUNCTION cauce.remove_member(uuid) IS 'ends the membership of an account, as leave_organization() does; for an admin';
+
+CREATE FUNCTION cauce.set_member_role(account_id uuid, role cauce.account_role) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cauce.require_member(account_id);
+	UPDATE cauce.account a SET role = set_member_role.role WHERE a.id = set_member_role.account_id;
+END
+$$;
+COMMENT ON FUNCTION cauce.set_member_role(uuid, cauce.account_role) IS 'makes a member an admin, or a professional; for an admin';
 
 CREATE FUNCTION cauce.stream_token(session_id uuid, ttl interval DEFAULT '4 hours') RETURNS text
 	AS 'MODULE_PATHNAME', 'cauce_stream_token' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -724,31 +942,212 @@ COMMENT ON FUNCTION cauce.stream_token(uuid, interval) IS
 -- Audit
 --
 
-CREATE FUNCTION cauce.append_audit(
-	account_id uuid, session_id uuid, actor text, role text, action text, reason text,
-	previous_digest bytea, previous_at timestamptz) RETURNS void
+CREATE FUNCTION cauce.record_change(action text, account_id uuid, organization_id uuid, session_id uuid, reason text) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_record_change' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.record_change(text, uuid, uuid, uuid, text) IS
+	'notes for the audit log what whoever is asking changes; written when the transaction commits; cauce''s own';
+
+CREATE FUNCTION cauce.open_audit_entry(jws text) RETURNS jsonb
+	AS 'MODULE_PATHNAME', 'cauce_open_audit_entry' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.open_audit_entry(text) IS
+	'the payload of an audit entry that this keyring signed, else NULL; certificate_jwks() verifies it offline';
+
+CREATE FUNCTION cauce.audit_guards() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('trigger cauce_append_only of table %s is off or gone', t)
+	FROM unnest(ARRAY['cauce.audit_log', 'cauce.erasure_certificate']::regclass[]) t
+	WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t AND g.tgname = 'cauce_append_only' AND g.tgenabled = 'A'
+		AND g.tgfoid = 'cauce.append_only()'::regprocedure)
+	UNION ALL
+	SELECT format('event trigger %s is off or gone', n)
+	FROM unnest(ARRAY['cauce_altered', 'cauce_dropped']) n
+	WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = n AND e.evtenabled = 'A');
+END;
+COMMENT ON FUNCTION cauce.audit_guards() IS 'what has been switched off that keeps the audit log and the certificates; for verify_audit()';
+
+CREATE FUNCTION cauce.verify_audit() RETURNS TABLE (account_id uuid, chain uuid, id uuid, problem text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+BEGIN ATOMIC
+	SELECT NULL::uuid, NULL::uuid, NULL::uuid, g FROM cauce.audit_guards() g
+	UNION ALL
+	SELECT e.account_id, e.chain, e.id, p.problem
+	FROM (SELECT l.*, cauce.open_audit_entry(l.jws) AS signed, lag(l.digest) OVER w AS before, lag(l.id) OVER w IS NULL AS first
+		FROM cauce.audit_log l WINDOW w AS (PARTITION BY l.account_id, l.chain ORDER BY l.at)) e
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN e.signed IS NULL THEN 'not signed with this keyring'
+		WHEN e.signed->>'jti' <> e.id::text OR (e.signed->>'at')::timestamptz <> e.at OR e.signed->>'actor' <> e.actor
+			OR e.signed->>'role' <> e.role OR e.signed->>'action' <> e.action OR e.signed->>'account_id' <> e.account_id::text
+			OR e.signed->>'organization_id' IS DISTINCT FROM e.organization_id::text
+			OR e.signed->>'session_id' IS DISTINCT FROM e.session_id::text OR e.signed->>'reason' IS DISTINCT FROM e.reason
+			OR e.signed->>'chain' <> e.chain::text OR e.signed->>'previous_digest' IS DISTINCT FROM encode(e.previous_digest, 'hex')
+			OR e.digest <> sha256(convert_to(e.jws, 'UTF8')) THEN 'changed'
+		WHEN NOT e.first AND e.previous_digest IS DISTINCT FROM e.before THEN 'an entry before it is missing'
+		WHEN e.first AND e.previous_digest IS NOT NULL AND NOT EXISTS (
+			SELECT FROM cauce.audit_log n WHERE n.account_id = e.account_id AND n.chain = e.chain AND n.action = 'prune'
+				AND right(n.reason, 64) = encode(e.previous_digest, 'hex')) THEN 'the entries before it are missing'
+		END AS problem) p
+	WHERE p.problem IS NOT NULL;
+END;
+COMMENT ON FUNCTION cauce.verify_audit() IS
+	'what is wrong with the audit log as far as the caller may read it: entries that were changed, forged or removed from the beginning or the middle of a chain, and guards that are off; no row means that all is well';
+
+CREATE FUNCTION cauce.record_at_once(action text, account_id uuid, organization_id uuid, session_id uuid, reason text) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_record_at_once' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.record_at_once(text, uuid, uuid, uuid, text) IS
+	'writes an entry of the audit log that stays whatever becomes of this transaction; cauce''s own';
+
+CREATE FUNCTION cauce.break_glass_account_ids() RETURNS uuid[]
+	AS 'MODULE_PATHNAME', 'cauce_break_glass_account_ids' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.break_glass_account_ids() IS 'the accounts whose content the caller may read under break_glass(); for policies';
+
+CREATE FUNCTION cauce.break_glass(account_id uuid, reason text, ttl interval DEFAULT '1 hour') RETURNS timestamptz
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me CONSTANT uuid := cauce.account_id();
+	ends CONSTANT timestamptz := clock_timestamp() + ttl;
+	whose cauce.account;
+BEGIN
+	IF me IS NULL THEN
+		RAISE EXCEPTION 'no account is asking'
+			USING ERRCODE = '28000', DETAIL = 'Content opens for somebody, never for a database role alone.',
+				HINT = 'SELECT set_config(''cauce.token'', $1, true) with the token of whoever is going to read.';
+	END IF;
+	IF reason IS NULL OR btrim(reason, E' \t\r\n') = '' OR octet_length(reason) > 400 THEN
+		RAISE EXCEPTION 'break_glass needs a reason of at most 400 bytes'
+			USING ERRCODE = '22023', HINT = 'The owner of the content reads it.';
+	END IF;
+	IF ttl IS NULL OR ends <= clock_timestamp() OR ends > clock_timestamp() + interval '24 hours' THEN
+		RAISE EXCEPTION 'ttl must be positive and at most 24 hours' USING ERRCODE = '22023', DETAIL = format('It is %s.', ttl);
+	END IF;
+	SELECT * INTO whose FROM cauce.account a WHERE a.id = break_glass.account_id;
+	IF NOT FOUND OR whose.id = me THEN
+		RAISE EXCEPTION 'no such account, or your own' USING ERRCODE = '22023', HINT = 'Name the account whose content you need to read.';
+	END IF;
+	PERFORM FROM cauce.account a WHERE a.id = me FOR UPDATE;
+	IF (SELECT count(*) FROM cauce.break_glass_grant g WHERE g.grantee_id = me AND g.until > clock_timestamp()) >= 16 THEN
+		RAISE EXCEPTION 'too many accounts are open to you under break_glass()' USING ERRCODE = '54000', DETAIL = 'Sixteen at once are the limit.';
+	END IF;
+	-- Committed before anything can be read, and whatever this transaction comes to.
+	PERFORM cauce.record_at_once('break glass', whose.id, whose.organization_id, NULL, format('%s (until %s)', reason, ends));
+	INSERT INTO cauce.break_glass_grant (account_id, grantee_id, reason, until) VALUES (whose.id, me, reason, ends);
+	RETURN ends;
+END
+$$;
+COMMENT ON FUNCTION cauce.break_glass(uuid, text, interval) IS
+	'lets the account that is asking read, never change, all content of another for at most 24 hours; for members of cauce_support. The owner sees reason and caller at once in my_access_log, and then each session that is opened. When it ends';
+
+CREATE FUNCTION cauce.end_break_glass(account_id uuid) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me CONSTANT uuid := cauce.account_id();
+BEGIN
+	UPDATE cauce.break_glass_grant g SET until = clock_timestamp()
+		WHERE g.account_id = end_break_glass.account_id AND g.until > clock_timestamp() AND me IN (g.grantee_id, g.account_id);
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	PERFORM cauce.record_change('end break glass', account_id, (SELECT a.organization_id FROM cauce.account a WHERE a.id = end_break_glass.account_id), NULL, NULL);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION cauce.end_break_glass(uuid) IS
+	'ends break_glass() on an account before its time: for whoever broke it, and for the account itself; whether there was any';
+
+-- What a change of settings was. As the owner, so that whoever may change them need not be able to write the log.
+CREATE FUNCTION cauce.audit_settings() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	before CONSTANT jsonb := to_jsonb(OLD);
+	after CONSTANT jsonb := to_jsonb(NEW);
+	changes text;
+BEGIN
+	SELECT string_agg(CASE k WHEN 'subject' THEN k
+			ELSE format('%s: %s -> %s', k, coalesce(before->>k, 'none'), coalesce(after->>k, 'none')) END, ', ' ORDER BY o)
+		INTO changes
+		FROM unnest(TG_ARGV) WITH ORDINALITY u (k, o) WHERE before->k IS DISTINCT FROM after->k;
+	IF changes IS NOT NULL AND TG_RELID = 'cauce.organization'::regclass THEN
+		PERFORM cauce.record_change('set', NULL, NEW.id, NULL, changes);
+	ELSIF changes IS NOT NULL AND TG_RELID = 'cauce.session'::regclass THEN
+		PERFORM cauce.record_change('set', NEW.account_id, NEW.organization_id, NEW.id, changes);
+	ELSIF changes IS NOT NULL THEN
+		PERFORM cauce.record_change('set', NEW.id, coalesce(NEW.organization_id, OLD.organization_id), NULL, changes);
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION cauce.audit_settings() IS 'trigger: notes changes of the columns that it is given for the audit log';
+CREATE TRIGGER cauce_audit AFTER UPDATE OF name, plan, admin_access, retention_days, retention_action ON cauce.organization
+	FOR EACH ROW EXECUTE FUNCTION cauce.audit_settings('name', 'plan', 'admin_access', 'retention_days', 'retention_action');
+CREATE TRIGGER cauce_audit AFTER UPDATE OF subject, organization_id, role, login_role, retention_days, retention_action ON cauce.account
+	FOR EACH ROW EXECUTE FUNCTION cauce.audit_settings('subject', 'organization_id', 'role', 'login_role', 'retention_days', 'retention_action');
+CREATE TRIGGER cauce_audit AFTER UPDATE OF retention_days ON cauce.session
+	FOR EACH ROW EXECUTE FUNCTION cauce.audit_settings('retention_days');
+
+-- The server's settings and keys are files that no trigger watches: what they are now is compared with what was written last.
+CREATE FUNCTION cauce.audit_server() RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	entry cauce.audit_log;
+	item record;
 BEGIN
-	entry := (gen_random_uuid(), greatest(clock_timestamp(), previous_at + interval '1 microsecond'),
-		actor, role, action, account_id, session_id, reason, previous_digest, NULL);
-	entry.digest := cauce.audit_digest(entry);
-	INSERT INTO cauce.audit_log SELECT entry.*;
+	FOR item IN
+		SELECT name, CASE WHEN name = 'cauce.keyring_command' AND reset_val <> ''
+				THEN 'SHA-256 ' || encode(sha256(convert_to(reset_val, 'UTF8')), 'hex') ELSE reset_val END AS value
+			FROM pg_settings WHERE name LIKE 'cauce.%' AND name <> 'cauce.pgcrypto_key'
+		UNION ALL
+		SELECT 'token keys', 'SHA-256 ' || encode(sha256(pg_read_binary_file(current_setting('cauce.token_keys_file'), 0, 1048576, true)), 'hex')
+			WHERE current_setting('cauce.token_keys_file') <> ''
+		UNION ALL
+		SELECT 'master keys', string_agg(format('%s%s', number, CASE WHEN in_use THEN ' in use' WHEN retired THEN ' retired' ELSE '' END), ', ' ORDER BY number)
+			FROM cauce.keyring_status() WHERE kind = 'master'
+		UNION ALL
+		SELECT 'epoch keys', format('%s from %s to %s', count(*), min(last_day), max(last_day))
+			FROM cauce.keyring_status() WHERE kind = 'epoch'
+		ORDER BY 1
+	LOOP
+		IF format('%s: %s', item.name, coalesce(item.value, 'none')) IS DISTINCT FROM (
+			SELECT l.reason FROM cauce.audit_log l
+			WHERE l.account_id = '00000000-0000-0000-0000-000000000000' AND l.chain = l.account_id
+				AND l.action = 'server' AND starts_with(l.reason, item.name || ': ')
+			ORDER BY l.at DESC LIMIT 1) THEN
+			PERFORM cauce.record_change('server', NULL, NULL, NULL, format('%s: %s', item.name, coalesce(item.value, 'none')));
+		END IF;
+	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION cauce.append_audit(uuid, uuid, text, text, text, text, bytea, timestamptz) IS
-	'adds an entry to the account''s chain, behind the one given; cauce''s own';
+COMMENT ON FUNCTION cauce.audit_server() IS
+	'writes to the audit log which of the server''s cauce settings, token keys and keyring keys are not as they were; by the background worker; cauce''s own';
 
-CREATE FUNCTION cauce.audit_digest(entry cauce.audit_log) RETURNS bytea
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
-BEGIN ATOMIC
-	SELECT sha256(convert_to(jsonb_build_array(entry.id, entry.at, entry.actor, entry.role, entry.action,
-		entry.account_id, entry.session_id, entry.reason, encode(entry.previous_digest, 'hex'))::text, 'UTF8'));
-END;
-COMMENT ON FUNCTION cauce.audit_digest(cauce.audit_log) IS
-	'SHA-256 of the entry''s fields as a JSON array, the previous entry''s digest among them';
+-- Whoever alters what is cauce's, the guards of the audit log for instance, shows in it.
+CREATE FUNCTION cauce.audit_ddl() RETURNS event_trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	object text;
+BEGIN
+	IF TG_EVENT = 'sql_drop' THEN
+		FOR object IN SELECT object_identity FROM pg_event_trigger_dropped_objects()
+				WHERE original AND (schema_name = 'cauce' OR object_identity LIKE '% on cauce.%') LOOP
+			PERFORM cauce.record_change('alter', NULL, NULL, NULL, format('%s: %s', TG_TAG, object));
+		END LOOP;
+	ELSE
+		FOR object IN SELECT DISTINCT object_identity FROM pg_event_trigger_ddl_commands()
+				WHERE NOT in_extension AND (schema_name = 'cauce' OR object_identity LIKE '% on cauce.%') LOOP
+			PERFORM cauce.record_change('alter', NULL, NULL, NULL, format('%s: %s', TG_TAG, object));
+		END LOOP;
+	END IF;
+EXCEPTION
+	-- A dump is restored before there is a keyring; what cannot be signed is in the server log.
+	WHEN object_not_in_prerequisite_state THEN
+		RAISE WARNING '% of an object in schema cauce is not in the audit log', TG_TAG
+			USING DETAIL = SQLERRM;
+END
+$$;
+COMMENT ON FUNCTION cauce.audit_ddl() IS 'event trigger: notes for the audit log who alters or drops what is cauce''s';
 
 --
 -- Erasure certificates
@@ -809,6 +1208,14 @@ CREATE FUNCTION cauce.restore_session(id uuid) RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_restore_session' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION cauce.restore_session(uuid) IS
 	'brings one of my archived sessions back as it was; where its retention had ended, retention_days is raised so that it ends as many days from today as a new session''s, though at most 3650 days after it began';
+
+CREATE FUNCTION cauce.set_legal_hold(account_id uuid, session_id uuid, reason text) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_set_legal_hold' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.set_legal_hold(uuid, uuid, text) IS
+	'keeps a session from being erased, archived or rewritten, by its owner or by retention (55006); the owner sees it, and the reason, in my_access_log. P0002 when there is no such live session, 22023 without a reason';
+CREATE FUNCTION cauce.release_legal_hold(account_id uuid, session_id uuid, reason text DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'cauce_release_legal_hold' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.release_legal_hold(uuid, uuid, text) IS 'ends a legal hold; retention and owner take over again';
 
 CREATE FUNCTION cauce.open_archive(account_id uuid, id uuid, bundle bytea) RETURNS jsonb
 	AS 'MODULE_PATHNAME', 'cauce_open_archive' LANGUAGE C STABLE STRICT PARALLEL SAFE;
@@ -977,6 +1384,7 @@ BEGIN
 	WHERE k.superseded_at IS NULL AND k.created_at < before
 		AND (rotate_data_keys.account_id IS NULL OR k.account_id = rotate_data_keys.account_id)
 	RETURNING id INTO rotation;
+	PERFORM cauce.record_change('key', rotate_data_keys.account_id, NULL, NULL, format('rotation %s of data keys', rotation));
 	PERFORM cauce.wake_launcher();
 	RETURN rotation;
 END
@@ -1206,7 +1614,8 @@ BEGIN
 		readable := format('account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
 			AND (account_id = (SELECT cauce.account_id())
 				OR EXISTS (SELECT 1 FROM cauce.session s WHERE s.account_id = %1$I.account_id AND s.id = %1$I.%2$I
-					AND s.organization_id = (SELECT cauce.content_organization_id())))',
+					AND s.organization_id = (SELECT cauce.content_organization_id()))
+				OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[]))',
 			(SELECT relname FROM pg_class WHERE oid = part), session_column);
 		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
 		EXECUTE format('CREATE POLICY cauce_mine ON %s TO cauce_app USING (%s) WITH CHECK (account_id = (SELECT cauce.account_id()))', part, readable);
@@ -1715,7 +2124,7 @@ CREATE VIEW cauce.due_session WITH (security_barrier = true) AS
 			 ELSE 'default retention' END AS reason
 	FROM cauce.session s
 	JOIN cauce.account a ON a.id = s.account_id
-	LEFT JOIN cauce.organization o ON o.id = a.organization_id
+	LEFT JOIN cauce.organization o ON o.id = s.organization_id
 	WHERE s.retain_until <= pg_catalog.now() AND NOT s.legal_hold
 	UNION ALL
 	SELECT account_id, id, organization_id, 'archive', delete_after, 'delete', 'archive kept long enough'
@@ -1775,8 +2184,8 @@ COMMENT ON VIEW cauce.rotation_status IS
 CREATE VIEW cauce.my_access_log WITH (security_barrier = true) AS
 	SELECT at, actor, role, action, session_id, reason
 	FROM cauce.audit_log
-	WHERE account_id = (SELECT cauce.account_id());
-COMMENT ON VIEW cauce.my_access_log IS 'who else opened my sessions, when and for which reason';
+	WHERE account_id = (SELECT cauce.account_id()) AND role <> 'owner';
+COMMENT ON VIEW cauce.my_access_log IS 'who else opened my sessions, or changed what holds for me, when and for which reason';
 
 --
 -- Export. With the rights of whoever asks, and never of more: nothing here is SECURITY DEFINER.
@@ -1832,7 +2241,7 @@ CREATE FUNCTION cauce.export_account() RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT jsonb_build_object(
-		'profile', to_jsonb(a) - ARRAY['organization_id', 'role', 'retention_days', 'retention_action'],
+		'profile', to_jsonb(a) - ARRAY['organization_id', 'role', 'login_role_oid', 'retention_days', 'retention_action'],
 		'organization', CASE WHEN o.id IS NOT NULL
 			THEN jsonb_build_object('id', o.id, 'name', o.name, 'role', a.role) END,
 		'settings', jsonb_build_object('retention_days', a.retention_days, 'retention_action', a.retention_action,
@@ -1884,6 +2293,8 @@ ALTER TABLE cauce.data_key ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.key_rotation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.erasure_certificate ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.break_glass_grant ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.invitation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.retention_failure ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert_rule ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -1901,10 +2312,14 @@ CREATE POLICY operate ON cauce.account FOR SELECT TO cauce_operator USING (true)
 
 CREATE POLICY mine ON cauce.session TO cauce_app
 	USING (account_id = (SELECT cauce.account_id()))
-	WITH CHECK (account_id = (SELECT cauce.account_id())
-		AND organization_id IS NOT DISTINCT FROM (SELECT cauce.organization_id()));
+	WITH CHECK (account_id = (SELECT cauce.account_id()));
+-- A session begins in its owner's organization; whoever has left still looks after those that took place there.
+CREATE POLICY begins_at_home ON cauce.session AS RESTRICTIVE FOR INSERT TO cauce_app
+	WITH CHECK (organization_id IS NOT DISTINCT FROM (SELECT cauce.organization_id()));
 CREATE POLICY members ON cauce.session FOR SELECT TO cauce_app
 	USING (organization_id = (SELECT cauce.admin_organization_id()));
+CREATE POLICY support ON cauce.session FOR SELECT TO cauce_app
+	USING (account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[]));
 CREATE POLICY operate ON cauce.session FOR SELECT TO cauce_operator USING (true);
 
 CREATE POLICY mine ON cauce.archived_session FOR ALL TO cauce_app
@@ -1923,7 +2338,8 @@ CREATE POLICY mine ON cauce.transcript_segment TO cauce_app
 		AND (account_id = (SELECT cauce.account_id())
 			OR EXISTS (SELECT 1 FROM cauce.session s
 				WHERE s.account_id = transcript_segment.account_id AND s.id = transcript_segment.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))))
+				AND s.organization_id = (SELECT cauce.content_organization_id()))
+			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 CREATE POLICY append ON cauce.transcript_segment FOR INSERT TO cauce_app, cauce_stream
 	WITH CHECK (account_id = (SELECT cauce.appending_account_id())
@@ -1934,7 +2350,8 @@ CREATE POLICY mine ON cauce.report TO cauce_app
 		AND (account_id = (SELECT cauce.account_id())
 			OR EXISTS (SELECT 1 FROM cauce.session s
 				WHERE s.account_id = report.account_id AND s.id = report.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))))
+				AND s.organization_id = (SELECT cauce.content_organization_id()))
+			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 
 CREATE POLICY mine ON cauce.alert TO cauce_app
@@ -1942,17 +2359,31 @@ CREATE POLICY mine ON cauce.alert TO cauce_app
 		AND (account_id = (SELECT cauce.account_id())
 			OR EXISTS (SELECT 1 FROM cauce.session s
 				WHERE s.account_id = alert.account_id AND s.id = alert.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))))
+				AND s.organization_id = (SELECT cauce.content_organization_id()))
+			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 CREATE POLICY append ON cauce.alert FOR INSERT TO cauce_app, cauce_stream
 	WITH CHECK (account_id = (SELECT cauce.appending_account_id())
 		AND session_id = (SELECT cauce.appending_session_id()));
+
+CREATE POLICY mine ON cauce.break_glass_grant FOR SELECT TO cauce_app
+	USING (account_id = (SELECT cauce.account_id()));
+CREATE POLICY granted ON cauce.break_glass_grant FOR SELECT TO cauce_app
+	USING (grantee_id = (SELECT cauce.account_id()));
+CREATE POLICY audit ON cauce.break_glass_grant FOR SELECT TO cauce_auditor USING (true);
+
+CREATE POLICY mine ON cauce.invitation FOR SELECT TO cauce_app
+	USING (subject = (SELECT a.subject FROM cauce.account a WHERE a.id = (SELECT cauce.account_id())));
+CREATE POLICY organizations ON cauce.invitation FOR SELECT TO cauce_app
+	USING (organization_id = (SELECT cauce.admin_organization_id()));
 
 CREATE POLICY mine ON cauce.erasure_certificate FOR SELECT TO cauce_app
 	USING (account_id = (SELECT cauce.account_id()));
 CREATE POLICY audit ON cauce.erasure_certificate FOR SELECT TO cauce_auditor USING (true);
 CREATE POLICY mine ON cauce.audit_log FOR SELECT TO cauce_app
 	USING (account_id = (SELECT cauce.account_id()));
+CREATE POLICY organizations ON cauce.audit_log FOR SELECT TO cauce_app
+	USING (organization_id = (SELECT cauce.admin_organization_id()));
 CREATE POLICY audit ON cauce.audit_log FOR SELECT TO cauce_auditor USING (true);
 
 CREATE POLICY operate ON cauce.key_rotation FOR SELECT TO cauce_operator USING (true);
@@ -1988,7 +2419,8 @@ CREATE POLICY owner_deletes ON cauce.alert AS RESTRICTIVE FOR DELETE
 REVOKE ALL ON ALL ROUTINES IN SCHEMA cauce FROM PUBLIC;
 
 GRANT SELECT ON cauce.organization, cauce.account, cauce.archived_session, cauce.erasure_certificate,
-	cauce.my_access_log, cauce.transcript, cauce.protected_table TO cauce_app;
+	cauce.break_glass_grant, cauce.invitation,
+	cauce.audit_log, cauce.my_access_log, cauce.transcript, cauce.protected_table TO cauce_app;
 GRANT UPDATE (display_name, email) ON cauce.account TO cauce_app;
 GRANT SELECT, DELETE ON cauce.session, cauce.transcript_segment, cauce.report, cauce.alert TO cauce_app;
 GRANT INSERT (account_id, id, organization_id, title, client, language, status, started_at, ended_at,
@@ -2012,7 +2444,7 @@ GRANT SELECT (account_id, id, organization_id, status, started_at, ended_at, ret
 GRANT SELECT ON cauce.retention_run, cauce.retention_failure, cauce.due_session, cauce.retention_status,
 	cauce.key_status, cauce.key_rotation, cauce.rotation_status, cauce.protected_table, cauce.protect_progress
 	TO cauce_operator;
-GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate TO cauce_auditor;
+GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate, cauce.break_glass_grant TO cauce_auditor;
 
 -- Input and output functions are reached through the type, by whoever may use it.
 GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text_out(cauce.encrypted_text),
@@ -2027,19 +2459,33 @@ GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text
 	cauce.encrypted_bytea(bytea), cauce.open_bytea(cauce.encrypted_bytea), cauce.open_text(cauce.encrypted_bytea),
 	cauce.account_id(), cauce.organization_id(), cauce.is_admin(), cauce.token_scope(),
 	cauce.appending_account_id(), cauce.appending_session_id(), cauce.admin_organization_id(),
-	cauce.content_organization_id(), cauce.readable_account_ids()
+	cauce.content_organization_id(), cauce.readable_account_ids(), cauce.break_glass_account_ids()
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.set_retention(integer, cauce.retention_action),
 	cauce.set_organization_retention(uuid, integer, cauce.retention_action),
 	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid),
+	cauce.invite_member(text, cauce.account_role), cauce.withdraw_invitation(text), cauce.join_organization(uuid),
+	cauce.leave_organization(), cauce.remove_member(uuid), cauce.set_member_role(uuid, cauce.account_role), cauce.end_break_glass(uuid),
 	cauce.delete_my_data(text), cauce.export_my_data(), cauce.export_account(), cauce.export_sessions(),
 	cauce.export_archives(), cauce.export_protected(), cauce.open_archive(uuid, uuid, bytea)
 	TO cauce_app;
-GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks(), cauce.verify_certificate(uuid)
+GRANT EXECUTE ON FUNCTION cauce.open_certificate(text), cauce.certificate_jwks(), cauce.verify_certificate(uuid),
+	cauce.open_audit_entry(text)
 	TO cauce_app, cauce_auditor, cauce_operator;
+GRANT EXECUTE ON FUNCTION cauce.break_glass(uuid, text, interval) TO cauce_support;
+GRANT EXECUTE ON FUNCTION cauce.verify_audit(), cauce.audit_guards() TO cauce_app, cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
+	cauce.set_legal_hold(uuid, uuid, text), cauce.release_legal_hold(uuid, uuid, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
 	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
+
+-- The last, so that nothing above sets them off.
+CREATE EVENT TRIGGER cauce_altered ON ddl_command_end EXECUTE FUNCTION cauce.audit_ddl();
+CREATE EVENT TRIGGER cauce_dropped ON sql_drop EXECUTE FUNCTION cauce.audit_ddl();
+ALTER EVENT TRIGGER cauce_altered ENABLE ALWAYS;
+ALTER EVENT TRIGGER cauce_dropped ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER cauce_altered IS 'notes for the audit log who alters what is cauce''s';
+COMMENT ON EVENT TRIGGER cauce_dropped IS 'notes for the audit log who drops what is cauce''s';

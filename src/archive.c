@@ -279,15 +279,16 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 		RequireVersion(bundle);
 		InsertBundle(bundle);
 		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
-		SpiRunSession(
-			&extend,
-			"UPDATE cauce.session s SET retention_days = least(3650,"
-			" ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
-			" + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
-			" FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
-			" WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id"
-			" AND s.retain_until <= now()",
-			account, session, false);
+		SpiRunSession(&extend,
+					  "UPDATE cauce.session s SET retention_days = least(3650,"
+					  " ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
+					  " + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
+					  " FROM cauce.account a, cauce.session t LEFT JOIN cauce.organization o ON "
+					  "o.id = t.organization_id"
+					  " WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id AND "
+					  "t.account_id = s.account_id AND t.id = s.id"
+					  " AND s.retain_until <= now()",
+					  account, session, false);
 		SpiRunSession(&remove,
 					  "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
 					  account, session, false);

@@ -5,8 +5,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
-#include "access/parallel.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -14,10 +12,12 @@
 
 #include "audit.h"
 #include "authority.h"
+#include "break_glass.h"
 #include "identity.h"
 #include "redact.h"
+#include "witness.h"
 
-/* First guess of how many sessions an admin opens in one transaction. */
+/* First guess of how many sessions others open in one transaction. */
 #define AUDITED_SESSIONS 64
 
 static bool custody = false;
@@ -25,7 +25,7 @@ static pg_uuid_t custody_account;
 static pg_uuid_t custody_session;
 static SubTransactionId custody_began = InvalidSubTransactionId;
 
-/* The sessions whose opening this transaction has audited; lives in its memory. */
+/* The keys of sessions whose opening this transaction has audited; lives in its memory. */
 static HTAB *audited = NULL;
 
 static void
@@ -42,7 +42,6 @@ EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 		return;
 	if (mine == custody_began) /* one that began later, in a user's trigger, ends nothing of ours */
 		custody = false;
-	audited = NULL;
 }
 
 /* AuthorityInit registers the end of custody at abort. */
@@ -82,40 +81,40 @@ InCustody(void)
 /*
  * AuthorityAnyone spares those without identity every look-up; logical decoding can
  * do none. What ANALYZE, CREATE INDEX and REFRESH MATERIALIZED VIEW compute is stored,
- * so they have no identity, whoever's token is set.
+ * so they have no identity, whoever is asking.
  */
 bool
 AuthorityAnyone(void)
 {
-	return (custody || (TokenInForce() && !InSecurityRestrictedOperation())) &&
-		   !HistoricSnapshotActive();
+	return !HistoricSnapshotActive() &&
+		   (custody || (!InSecurityRestrictedOperation() && IdentityInForce()));
 }
 
-/* AuditOpening writes one entry a session and transaction, or refuses. */
+/*
+ * AuditOpening has one entry a session and transaction committed before anything opens, or
+ * refuses. Two accounts may have sessions of the same id, so it is the key that counts.
+ */
 static void
-AuditOpening(const DataKey *key, const Identity *who)
+AuditOpening(const DataKey *key, const Identity *who, const char *role, const char *reason)
 {
 	HASHCTL control = {.keysize = sizeof(pg_uuid_t),
 					   .entrysize = sizeof(pg_uuid_t),
 					   .hcxt = TopTransactionContext};
+	AuditEntry entry;
 
-	if (audited != NULL && hash_search(audited, &key->session, HASH_FIND, NULL) != NULL)
+	if (audited != NULL && hash_search(audited, &key->id, HASH_FIND, NULL) != NULL)
 		return;
-	if (XactReadOnly || RecoveryInProgress() || IsInParallelMode())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("content of another account cannot be opened here"),
-				 errdetail(
-					 "Its opening is written to the audit log, and this transaction cannot write."),
-				 errhint("Read it on the primary, in a READ WRITE transaction, with "
-						 "max_parallel_workers_per_gather = 0.")));
-	AuditAppend(&key->account, &key->session, who->subject, "admin", "open", NULL);
+	AuditFill(&entry, &key->account, key->has_organization ? &key->organization : NULL,
+			  &key->session, "open", reason);
+	AuditActor(&entry);
+	strlcpy(entry.role, role, AUDIT_MAX_ROLE);
+	WitnessCommit(&entry);
 	LogLine(0, psprintf("cauce: session %s of account %s was opened by account %s",
 						UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)));
 	if (audited == NULL)
 		audited = hash_create("cauce audited sessions", AUDITED_SESSIONS, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	(void) hash_search(audited, &key->session, HASH_ENTER, NULL);
+	(void) hash_search(audited, &key->id, HASH_ENTER, NULL);
 }
 
 /* AuthorityOfOwner compares accounts. */
@@ -130,6 +129,7 @@ Authority
 AuthorityOver(const DataKey *key)
 {
 	const Identity *who;
+	const char *reason;
 	DataKey copy;
 
 	if (custody && key->has_session && SameUuid(&key->account, &custody_account) &&
@@ -142,13 +142,20 @@ AuthorityOver(const DataKey *key)
 		return AUTHORITY_NO_IDENTITY;
 	if (AuthorityOfOwner(who, &copy))
 		return AUTHORITY_GRANTED;
-	if (who->scope == SCOPE_APP && who->reads_content && copy.has_session &&
-		copy.has_organization && SameUuid(&who->organization, &copy.organization))
+	if (who->scope != SCOPE_APP || !copy.has_session)
+		return AUTHORITY_NOT_YOURS;
+	if (who->reads_content && copy.has_organization &&
+		SameUuid(&who->organization, &copy.organization))
 	{
-		AuditOpening(&copy, who);
+		AuditOpening(&copy, who, "admin", NULL);
 		return AUTHORITY_GRANTED;
 	}
-	return AUTHORITY_NOT_YOURS;
+	reason = BreakGlassReason(who, &copy.account);
+	if (reason == NULL)
+		return AUTHORITY_NOT_YOURS;
+	who = CurrentIdentity(); /* the look-up may have made it anew */
+	AuditOpening(&copy, who, "support", reason);
+	return AUTHORITY_GRANTED;
 }
 
 /* AuthorityRefuseSession raises. */
@@ -167,7 +174,7 @@ AuthorityRefuseSession(void)
 bool
 AuthorityIsLoading(void)
 {
-	return !custody && !TokenInForce() && superuser_arg(GetOuterUserId());
+	return !custody && superuser_arg(GetOuterUserId()) && !IdentityInForce();
 }
 
 /* AuthorityToWrite lets a row be written, or raises. */

@@ -20,8 +20,8 @@ extern void AuthorityInit(void);
 
 /*
  * AuthorityOver tells whether the current identity may open values under key.
- * Opening another account's content as its organization's admin is audited;
- * where that cannot be written, it raises 25006.
+ * Opening another account's content as its organization's admin is audited, and the entry
+ * committed, before it is granted; where that cannot be it raises as WitnessCommit does.
  */
 extern Authority AuthorityOver(const DataKey *key);
 

@@ -9,7 +9,9 @@
 #include "utils/guc.h"
 
 #include "adopt.h"
+#include "audit.h"
 #include "authority.h"
+#include "channel.h"
 #include "datakey.h"
 #include "derived.h"
 #include "identity.h"
@@ -19,11 +21,13 @@
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
+#include "login.h"
 #include "oracle.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
 #include "upkeep.h"
+#include "witness.h"
 
 PG_MODULE_MAGIC;
 
@@ -41,11 +45,15 @@ _PG_init(void)
 						errhint("Add cauce to shared_preload_libraries and restart the server.")));
 	LibJoseInit();
 	SharedInit();
+	WitnessInit();
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
+	ChannelInit();
+	LoginInit();
 	IdentityInit();
 	AuthorityInit();
+	AuditInit();
 	DataKeyInit();
 	SessionInit();
 	AdoptInit();

@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "audit.h"
 #include "datakey.h"
 #include "identity.h"
 #include "keyring.h"
@@ -662,6 +663,7 @@ cauce_keyring_create(PG_FUNCTION_ARGS)
 				 errhint("Put that keyring back; a new one could not open what is sealed.")));
 	KeyringCreate();
 	DataKeyCheckKeyring();
+	AuditChange(NULL, NULL, NULL, "key", psprintf("keyring %s was made", KeyringId()));
 	PG_RETURN_TEXT_P(cstring_to_text(KeyringId()));
 }
 

@@ -11,20 +11,19 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "pgtime.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "audit.h"
 #include "authority.h"
 #include "cipher.h"
 #include "datakey.h"
 #include "erase.h"
+#include "evidence.h"
 #include "identity.h"
 #include "jose.h"
 #include "protect.h"
@@ -35,11 +34,7 @@ PG_FUNCTION_INFO_V1(cauce_hold_rows);
 PG_FUNCTION_INFO_V1(cauce_erase_session);
 PG_FUNCTION_INFO_V1(cauce_erase_archive);
 PG_FUNCTION_INFO_V1(cauce_certify_rows);
-PG_FUNCTION_INFO_V1(cauce_open_certificate);
 PG_FUNCTION_INFO_V1(cauce_certificate_jwks);
-PG_FUNCTION_INFO_V1(cauce_append_only);
-
-#define ISO_TIME_BYTES 40
 
 static const char *erasure_reason = "request";
 /* A session or an account is being erased: its rows get no certificates of their own. */
@@ -73,57 +68,51 @@ RequireDeleteTrigger(FunctionCallInfo fcinfo, const char *name)
 	return (TriggerData *) fcinfo->context;
 }
 
-/* RowId reads account_id and id of the deleted row. */
-static void
-RowId(const TriggerData *trigger, pg_uuid_t *account, pg_uuid_t *id)
+/* A deleted row of a session, live or archived. */
+typedef struct DeletedRow
 {
-	Oid table = RelationGetRelid(trigger->tg_relation);
-	TupleDesc descriptor = RelationGetDescr(trigger->tg_relation);
+	pg_uuid_t account;
+	pg_uuid_t id;
+	bool has_organization;
+	pg_uuid_t organization;
+} DeletedRow;
+
+/* ReadUuid reads a column of the deleted row; false when it is NULL. */
+static bool
+ReadUuid(const TriggerData *trigger, const char *column, pg_uuid_t *into)
+{
 	bool isnull;
+	Datum value = heap_getattr(trigger->tg_trigtuple,
+							   get_attnum(RelationGetRelid(trigger->tg_relation), column),
+							   RelationGetDescr(trigger->tg_relation), &isnull);
 
-	*account = *DatumGetUUIDP(
-		heap_getattr(trigger->tg_trigtuple, get_attnum(table, "account_id"), descriptor, &isnull));
-	*id = *DatumGetUUIDP(
-		heap_getattr(trigger->tg_trigtuple, get_attnum(table, "id"), descriptor, &isnull));
+	if (!isnull)
+		*into = *DatumGetUUIDP(value);
+	return !isnull;
 }
 
-/* IsoTime prints a moment in UTC to the microsecond. */
-static char *
-IsoTime(TimestampTz moment)
+/* ReadDeleted reads whose the deleted row was. */
+static void
+ReadDeleted(const TriggerData *trigger, DeletedRow *row)
 {
-	struct pg_tm tm;
-	fsec_t fraction;
-	char *text = palloc(ISO_TIME_BYTES);
-
-	if (timestamp2tm(moment, NULL, &tm, &fraction, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
-	snprintf(text, ISO_TIME_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon,
-			 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
-	return text;
+	(void) ReadUuid(trigger, "account_id", &row->account);
+	(void) ReadUuid(trigger, "id", &row->id);
+	row->has_organization = ReadUuid(trigger, "organization_id", &row->organization);
 }
 
-/* IsoDate prints a date. */
-static char *
-IsoDate(DateADT date)
+/* CertifyRow issues the certificate of a session. */
+static void
+CertifyRow(const DeletedRow *row, const char *subject, const char *counts,
+		   const DestroyedKeys *keys)
 {
-	int year;
-	int month;
-	int day;
+	const Erased erased = {.account = &row->account,
+						   .organization = row->has_organization ? &row->organization : NULL,
+						   .session = &row->id,
+						   .subject = subject,
+						   .counts = counts,
+						   .keys = keys};
 
-	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	return psprintf("%04d-%02d-%02d", year, month, day);
-}
-
-/* HexOf prints a digest. */
-static char *
-HexOf(const uint8 *digest)
-{
-	char *text = palloc(2 * CIPHER_DIGEST_BYTES + 1);
-
-	hex_encode((const char *) digest, CIPHER_DIGEST_BYTES, text);
-	text[2 * CIPHER_DIGEST_BYTES] = '\0';
-	return text;
+	(void) IssueCertificate(&erased);
 }
 
 /* EndIsKnown tells whether chain_end is the end of the account's chain. */
@@ -144,7 +133,7 @@ RememberEnd(const pg_uuid_t *account, const char *jws, TimestampTz erased_at)
 	chain_end.subtransaction = GetCurrentSubTransactionId();
 	chain_end.account = *account;
 	chain_end.erased_at = erased_at;
-	CipherDigest(jws, strlen(jws), chain_end.digest);
+	EvidenceDigest(jws, chain_end.digest);
 }
 
 /*
@@ -176,7 +165,7 @@ LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 	{
 		char *jws = TextDatumGetCString(SpiValue(0, 1, &isnull));
 
-		CipherDigest(jws, strlen(jws), digest);
+		EvidenceDigest(jws, digest);
 		*erased_at = DatumGetTimestampTz(SpiValue(0, 2, &isnull));
 	}
 	SpiLeave(&scope);
@@ -196,35 +185,24 @@ KeyList(const DestroyedKeys *destroyed)
 
 /* SignCertificate builds and signs the payload. */
 static char *
-SignCertificate(const pg_uuid_t *id, const char *subject, const char *counts,
-				const DestroyedKeys *destroyed, TimestampTz erased_at, const uint8 *previous)
+SignCertificate(const pg_uuid_t *id, const Erased *erased, TimestampTz erased_at,
+				const uint8 *previous)
 {
-	const char *last_epoch = destroyed->count > 0 ? IsoDate(destroyed->last_epoch) : NULL;
-	json_t *payload =
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
-				  "subject", subject, "reason", erasure_reason, "erased_at", IsoTime(erased_at),
-				  "counts", json_loads(counts, 0, NULL), "keys", KeyList(destroyed), "last_epoch",
-				  last_epoch, "previous_digest", previous != NULL ? HexOf(previous) : NULL);
-	char *jws = NULL;
+	const DestroyedKeys *keys = erased->keys;
 
-	if (payload == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
-	{
-		jws = JoseSign(payload, TYPE_CERTIFICATE);
-	}
-	PG_FINALLY();
-	{
-		json_decref(payload);
-	}
-	PG_END_TRY();
-	return jws;
+	return EvidenceSign(
+		json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
+				  "subject", erased->subject, "reason", erasure_reason, "erased_at",
+				  EvidenceTime(erased_at), "counts", json_loads(erased->counts, 0, NULL), "keys",
+				  KeyList(keys), "last_epoch",
+				  keys->count > 0 ? EvidenceDate(keys->last_epoch) : NULL, "previous_digest",
+				  previous != NULL ? EvidenceHex(previous) : NULL),
+		TYPE_CERTIFICATE);
 }
 
 /* IssueCertificate appends a certificate to the account's chain. */
 pg_uuid_t
-IssueCertificate(const pg_uuid_t *account, const char *subject, const char *counts,
-				 const DestroyedKeys *destroyed)
+IssueCertificate(const Erased *erased)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, TEXTOID};
@@ -233,37 +211,34 @@ IssueCertificate(const pg_uuid_t *account, const char *subject, const char *coun
 	uint8 previous[CIPHER_DIGEST_BYTES];
 	TimestampTz erased_at = GetCurrentTimestamp();
 	TimestampTz last = 0;
-	bytea *previous_bytes;
 	pg_uuid_t id;
 	char *jws;
 	bool follows;
 
 	DataKeyCheckKeyring();
-	LockChain(CHAIN_CERTIFICATES, account);
-	follows = LastCertificate(account, previous, &last);
+	LockChain(CHAIN_CERTIFICATES, erased->account);
+	follows = LastCertificate(erased->account, previous, &last);
 	if (follows && erased_at <= last)
 		erased_at = last + 1; /* the order of the chain, whatever the clock does */
 	CipherRandomUuid(&id);
-	previous_bytes = palloc(VARHDRSZ + sizeof(previous));
-	SET_VARSIZE(previous_bytes, VARHDRSZ + sizeof(previous));
-	memcpy(VARDATA(previous_bytes), previous, sizeof(previous));
-
 	values[0] = UUIDPGetDatum(&id);
-	values[1] = UUIDPGetDatum(account);
-	values[2] = CStringGetTextDatum(subject);
+	values[1] = UUIDPGetDatum(erased->account);
+	values[2] = CStringGetTextDatum(erased->subject);
 	values[3] = CStringGetTextDatum(erasure_reason);
-	values[4] = CStringGetTextDatum(counts);
+	values[4] = CStringGetTextDatum(erased->counts);
 	values[5] = TimestampTzGetDatum(erased_at);
-	values[6] = PointerGetDatum(previous_bytes);
+	values[6] = follows ? EvidenceBytea(previous) : (Datum) 0;
 	nulls[6] = follows ? ' ' : 'n';
-	jws = SignCertificate(&id, subject, counts, destroyed, erased_at, follows ? previous : NULL);
+	jws = SignCertificate(&id, erased, erased_at, follows ? previous : NULL);
 	values[7] = CStringGetTextDatum(jws);
 	SpiRun(&plan,
 		   "INSERT INTO cauce.erasure_certificate"
 		   " (id, account_id, subject, reason, counts, erased_at, previous_digest, jws)"
 		   " VALUES ($1, $2, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8)",
 		   8, types, values, nulls, false);
-	RememberEnd(account, jws, erased_at);
+	RememberEnd(erased->account, jws, erased_at);
+	AuditChange(erased->account, erased->organization, erased->session, "erase",
+				psprintf("%s, %s, certificate %s", erased->subject, erasure_reason, UuidText(&id)));
 	return id;
 }
 
@@ -410,20 +385,19 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	DestroyedKeys destroyed;
 	bool before = erasing;
 	char *counts = NULL;
-	pg_uuid_t account;
-	pg_uuid_t session;
+	DeletedRow row;
 	SpiScope scope;
 
-	RowId(trigger, &account, &session);
-	if (IsErasing(&account))
+	ReadDeleted(trigger, &row);
+	if (IsErasing(&row.account))
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	if (!InCustody())
-		DataKeyDestroy(&account, &session, &destroyed);
+		DataKeyDestroy(&row.account, &row.id, &destroyed);
 	erasing = true;
 	PG_TRY();
 	{
-		counts = DeleteContent(&account, &session);
+		counts = DeleteContent(&row.account, &row.id);
 	}
 	PG_FINALLY();
 	{
@@ -431,7 +405,7 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	if (!InCustody())
-		(void) IssueCertificate(&account, "session", counts, &destroyed);
+		CertifyRow(&row, "session", counts, &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -442,20 +416,40 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "erase_archive");
 	DestroyedKeys destroyed;
-	pg_uuid_t account;
-	pg_uuid_t session;
+	DeletedRow row;
 	SpiScope scope;
 
 	if (InCustody())
 		return PointerGetDatum(NULL);
-	RowId(trigger, &account, &session);
-	if (IsErasing(&account))
+	ReadDeleted(trigger, &row);
+	if (IsErasing(&row.account))
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
-	DataKeyDestroy(&account, &session, &destroyed);
-	(void) IssueCertificate(&account, "archive", "{\"archives\": 1}", &destroyed);
+	DataKeyDestroy(&row.account, &row.id, &destroyed);
+	CertifyRow(&row, "archive", "{\"archives\": 1}", &destroyed);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
+}
+
+/* CertifyDeleted certifies what was deleted from one session: its account, id, organization and the number of rows. */
+static void
+CertifyDeleted(SPITupleTable *rows, uint64 at, const Trigger *trigger)
+{
+	static const DestroyedKeys none = {0};
+	DeletedRow row;
+	bool isnull;
+	Datum value;
+
+	row.account = *DatumGetUUIDP(SPI_getbinval(rows->vals[at], rows->tupdesc, 1, &isnull));
+	row.id = *DatumGetUUIDP(SPI_getbinval(rows->vals[at], rows->tupdesc, 2, &isnull));
+	value = SPI_getbinval(rows->vals[at], rows->tupdesc, 3, &isnull);
+	row.has_organization = !isnull;
+	if (!isnull)
+		row.organization = *DatumGetUUIDP(value);
+	value = SPI_getbinval(rows->vals[at], rows->tupdesc, 4, &isnull);
+	CertifyRow(&row, trigger->tgargs[0],
+			   psprintf("{\"%s\": " INT64_FORMAT "}", trigger->tgargs[1], DatumGetInt64(value)),
+			   &none);
 }
 
 /*
@@ -467,7 +461,6 @@ Datum
 cauce_certify_rows(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = RequireDeleteTrigger(fcinfo, "certify_rows");
-	const DestroyedKeys none = {0};
 	SPITupleTable *rows;
 	SpiScope scope;
 	uint64 count;
@@ -476,22 +469,16 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	if (SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER ||
-		SPI_execute("SELECT account_id, count(*) FROM erased GROUP BY account_id, session_id"
-					" ORDER BY account_id",
-					false, 0) != SPI_OK_SELECT)
+		SPI_execute(
+			"SELECT e.account_id, e.session_id, s.organization_id, count(*) FROM erased e"
+			" LEFT JOIN cauce.session s ON s.account_id = e.account_id AND s.id = e.session_id"
+			" GROUP BY 1, 2, 3 ORDER BY 1, 2",
+			false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the deleted rows");
 	rows = SPI_tuptable;
 	count = SPI_processed;
 	for (uint64 i = 0; i < count; i++)
-	{
-		bool isnull;
-		pg_uuid_t account = *DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
-		int64 deleted = DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
-
-		(void) IssueCertificate(
-			&account, trigger->tg_trigger->tgargs[0],
-			psprintf("{\"%s\": " INT64_FORMAT "}", trigger->tg_trigger->tgargs[1], deleted), &none);
-	}
+		CertifyDeleted(rows, i, trigger->tg_trigger);
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -541,36 +528,10 @@ EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *rea
 						 account, session, reason);
 }
 
-/* cauce.open_certificate(jws): the payload of a certificate that this keyring signed; NULL for any other. */
-Datum
-cauce_open_certificate(PG_FUNCTION_ARGS)
-{
-	char *payload = JoseVerifyOwn(text_to_cstring(PG_GETARG_TEXT_PP(0)), TYPE_CERTIFICATE);
-
-	if (payload == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(payload)));
-}
-
 /* cauce.certificate_jwks(): the key set that verifies certificates. */
 Datum
 cauce_certificate_jwks(PG_FUNCTION_ARGS)
 {
 	DataKeyCheckKeyring();
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(JosePublicKeys())));
-}
-
-/* cauce.append_only(), BEFORE UPDATE OR DELETE OR TRUNCATE: what was written stays. */
-Datum
-cauce_append_only(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("append_only is a trigger")));
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("table \"%s\" is append-only",
-					RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
-			 errdetail("Its rows are evidence; each one carries the digest of the one before.")));
-	return (Datum) 0;
 }

@@ -15,12 +15,22 @@
 extern bool EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 extern bool EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 
+/* What was erased; organization and session may be NULL, counts is a JSON object. */
+typedef struct Erased
+{
+	const pg_uuid_t *account;
+	const pg_uuid_t *organization;
+	const pg_uuid_t *session;
+	const char *subject;
+	const char *counts;
+	const DestroyedKeys *keys;
+} Erased;
+
 /*
- * IssueCertificate appends a certificate to the account's chain; its id. counts is a JSON
- * object. Inside of an SpiScope.
+ * IssueCertificate appends a certificate to the account's chain and notes the erasure for the
+ * audit log; the certificate's id. Inside of an SpiScope.
  */
-extern pg_uuid_t IssueCertificate(const pg_uuid_t *account, const char *subject, const char *counts,
-								  const DestroyedKeys *destroyed);
+extern pg_uuid_t IssueCertificate(const Erased *erased);
 
 /*
  * While an account is erased, its rows get no certificates of their own, and nobody asks

@@ -287,9 +287,11 @@ Forget(const pg_uuid_t *account)
 
 /* EraseAccount erases; the certificate's id. Inside of an SpiScope. */
 static pg_uuid_t
-EraseAccount(const pg_uuid_t *account)
+EraseAccount(const pg_uuid_t *account, const pg_uuid_t *organization)
 {
 	DestroyedKeys destroyed = {0};
+	Erased erased = {
+		.account = account, .organization = organization, .subject = "account", .keys = &destroyed};
 	StringInfoData counts;
 	StringInfoData protected;
 	pg_uuid_t certificate;
@@ -306,7 +308,8 @@ EraseAccount(const pg_uuid_t *account)
 	EraseRows(account, &counts);
 	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
 	appendStringInfo(&counts, "%s}", protected.data);
-	certificate = IssueCertificate(account, "account", counts.data, &destroyed);
+	erased.counts = counts.data;
+	certificate = IssueCertificate(&erased);
 	Forget(account);
 	return certificate;
 }
@@ -317,13 +320,15 @@ cauce_delete_my_data(PG_FUNCTION_ARGS)
 {
 	const Identity *who = RequireOwner();
 	pg_uuid_t account = who->account;
+	pg_uuid_t organization = who->organization;
+	bool has_organization = who->has_organization;
 	pg_uuid_t *certificate = palloc(sizeof(pg_uuid_t));
 	SpiScope scope;
 
 	RequireSubject(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), who);
 	DataKeyCheckKeyring(); /* a certificate has to be signed */
 	SpiEnter(&scope, false);
-	*certificate = EraseAccount(&account);
+	*certificate = EraseAccount(&account, has_organization ? &organization : NULL);
 	SpiLeave(&scope);
 	PG_RETURN_UUID_P(certificate);
 }

@@ -1,7 +1,8 @@
 /*
  * identity.c
- *		The setting cauce.token and the account behind it.
+ *		Who is asking: the setting cauce.token, or else the login, and the account behind it.
  *
+ * A token in force counts instead of the login, whatever it says; the login is login.c's.
  * The setting's check hook verifies signature, times, audience and purpose; it
  * touches no table, since it also runs in a starting parallel worker. Which
  * account the subject is, is asked once a statement; the answer is remembered until
@@ -9,17 +10,12 @@
  */
 #include "postgres.h"
 
-#include <openssl/tls1.h>
-#include <openssl/prov_ssl.h>
-
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "libpq/libpq-be.h"
-#include "libpq/libpq.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -31,12 +27,17 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "audit.h"
+#include "break_glass.h"
+#include "channel.h"
 #include "identity.h"
 #include "literals.h"
+#include "login.h"
 #include "oracle.h"
 #include "secret.h"
 #include "session.h"
 #include "spi.h"
+#include "witness.h"
 
 PG_FUNCTION_INFO_V1(cauce_account_id);
 PG_FUNCTION_INFO_V1(cauce_organization_id);
@@ -47,17 +48,14 @@ PG_FUNCTION_INFO_V1(cauce_appending_session_id);
 PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
 PG_FUNCTION_INFO_V1(cauce_content_organization_id);
 PG_FUNCTION_INFO_V1(cauce_readable_account_ids);
+PG_FUNCTION_INFO_V1(cauce_break_glass_account_ids);
 PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 #define SECONDS_TO_UNIX_EPOCH                                                                      \
 	(((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (USECS_PER_DAY / USECS_PER_SEC))
 
-static const struct config_enum_entry tls_options[] = {
-	{"TLSv1.2", TLS1_2_VERSION, false}, {"TLSv1.3", TLS1_3_VERSION, false}, {NULL, 0, false}};
-
 static char *token = NULL;
 static char *allowed_purposes = NULL;
-static int min_tls = TLS1_3_VERSION;
 
 /* The claims of the token in force; memory of the setting's, not ours. */
 static const TokenClaims *claims = NULL;
@@ -65,7 +63,7 @@ static const TokenClaims *claims = NULL;
 static ExecutorStart_hook_type next_start = NULL;
 static bool looking_up = false; /* our own look-up of the account is a statement, too */
 
-/* The start of the last statement in which a token was in force. */
+/* The start of the last statement in which an identity was in force. */
 static TimestampTz identified_at = 0;
 
 static Identity identity;
@@ -73,12 +71,11 @@ static bool identity_known = false;
 static TimestampTz identity_statement = 0;
 static SubTransactionId identity_subxact = InvalidSubTransactionId;
 
-/* The account that was looked up last, by its subject, and the tables that it was read from. */
+/* The account that was looked up last, by its subject, and the table whose invalidation tells of any change. */
 static Identity account;
 static bool account_known = false;
-static uint64 account_changes = 0; /* of the two tables, since this process began */
+static uint64 account_changes = 0; /* since this process began */
 static Oid account_table = InvalidOid;
-static Oid organization_table = InvalidOid;
 
 /* SecondsOf is a moment of PostgreSQL's as seconds since 1970. */
 static int64
@@ -98,23 +95,11 @@ RefuseToken(const char *detail, const char *hint)
 	return false;
 }
 
-/* ChannelIsSafe tells whether keys may open over this connection. */
-static bool
-ChannelIsSafe(void)
-{
-	if (MyProcPort == NULL || MyProcPort->raddr.addr.ss_family == AF_UNIX)
-		return true;
-#ifdef USE_SSL
-	if (MyProcPort->ssl_in_use)
-	{
-		const char *version = be_tls_get_version(MyProcPort);
-
-		return version != NULL && (strcmp(version, "TLSv1.3") == 0 ||
-								   (min_tls == TLS1_2_VERSION && strcmp(version, "TLSv1.2") == 0));
-	}
-#endif
-	return false;
-}
+/* What was wrong with a connection, and what to do. */
+static const char UnsafeChannel[] = "This connection is neither a unix socket nor encrypted as "
+									"cauce.min_tls demands.";
+static const char SaferChannel[] = "Connect with sslmode=verify-full and "
+								   "ssl_min_protocol_version=TLSv1.3.";
 
 /* PurposeAllowed tells whether the list cauce.allowed_purposes has it. */
 static bool
@@ -135,24 +120,35 @@ PurposeAllowed(const char *purpose)
 	return found;
 }
 
+/* WhyRefused verifies a token and fills claims; NULL, or why it is refused and what to do. */
+static const char *
+WhyRefused(const char *text, TokenClaims *found, const char **hint)
+{
+	const char *refusal;
+
+	*hint = SaferChannel;
+	if (!ChannelIsSafe(ChannelOfClient()))
+		return UnsafeChannel;
+	*hint = "Ask the issuer for a new token.";
+	refusal = JoseVerifyToken(text, SecondsOf(GetCurrentTimestamp()), found);
+	if (refusal != NULL)
+		return refusal;
+	*hint = "What was said in confidence is opened for these purposes only.";
+	return PurposeAllowed(found->purpose) ? NULL
+										  : "The token's purpose is not in cauce.allowed_purposes.";
+}
+
 /* JudgeToken verifies a token and fills claims; false, with everything said, when it is refused. */
 static bool
 JudgeToken(const char *text, TokenClaims *found)
 {
-	const char *refusal;
+	const char *hint;
+	const char *refusal = WhyRefused(text, found, &hint);
 
-	if (!ChannelIsSafe())
-		return RefuseToken(
-			"This connection is neither a unix socket nor encrypted as "
-			"cauce.min_tls demands.",
-			"Connect with sslmode=verify-full and ssl_min_protocol_version=TLSv1.3.");
-	refusal = JoseVerifyToken(text, SecondsOf(GetCurrentTimestamp()), found);
-	if (refusal != NULL)
-		return RefuseToken(refusal, "Ask the issuer for a new token.");
-	if (!PurposeAllowed(found->purpose))
-		return RefuseToken("The token's purpose is not in cauce.allowed_purposes.",
-						   "What was said in confidence is opened for these purposes only.");
-	return true;
+	if (refusal == NULL)
+		return true;
+	WitnessRefusal(found->subject[0] != '\0' ? found->subject : NULL, refusal);
+	return RefuseToken(refusal, hint);
 }
 
 /*
@@ -164,7 +160,7 @@ JudgeToken(const char *text, TokenClaims *found)
 static bool
 CheckToken(char **newval, void **extra, GucSource source)
 {
-	TokenClaims found;
+	TokenClaims found = {0};
 	bool accepted;
 
 	if (*newval == NULL || (*newval)[0] == '\0')
@@ -194,7 +190,7 @@ ForgetIdentity(void)
 	identity_known = false;
 }
 
-/* NoteIdentified remembers that a token is in force during this statement. */
+/* NoteIdentified remembers that an identity is in force during this statement. */
 static void
 NoteIdentified(void)
 {
@@ -205,15 +201,39 @@ NoteIdentified(void)
 static void
 AssignToken(const char *newval, void *extra)
 {
+	const TokenClaims *asking;
+
 	claims = extra;
 	ForgetIdentity();
 	if (claims != NULL)
 	{
 		SecretRefuseCore(); /* from here on statements hold content, keys or not */
 		NoteIdentified();
-		LiteralsForget(claims->subject);
 		OracleHideActivity(); /* the statement may hold this token, the next one content */
 	}
+	asking = claims != NULL ? claims : LoginKnown();
+	if (asking != NULL)
+		LiteralsForget(asking->subject);
+}
+
+/*
+ * Asking is what is claimed of whoever is asking: by the token in force, else by the login. Under
+ * a login, plans may hold literals of a token that was in force before.
+ */
+static const TokenClaims *
+Asking(void)
+{
+	const TokenClaims *login;
+
+	if (claims != NULL)
+		return claims;
+	login = LoginClaims();
+	if (login != NULL)
+	{
+		NoteIdentified();
+		LiteralsForget(login->subject);
+	}
+	return login;
 }
 
 /* ShowToken hides the token from SHOW and current_setting(). */
@@ -223,14 +243,22 @@ ShowToken(void)
 	return token != NULL && token[0] != '\0' ? "(set)" : "";
 }
 
-/* ForgetAccount: a row of one of the two tables has changed. No catalog access here. */
+/* ForgetAccount: a row has changed that an account is read from. No catalog access here. */
 static void
 ForgetAccount(Datum arg, Oid relation)
 {
-	if (relation != InvalidOid && relation != account_table && relation != organization_table)
+	if (relation != InvalidOid && relation != account_table)
 		return;
 	account_changes++;
 	account_known = false;
+	LoginForget();
+}
+
+/* IdentityWatch names the table of accounts before it is read. */
+void
+IdentityWatch(Oid table)
+{
+	account_table = table;
 }
 
 /* EndTransaction forgets the identity, and what the transaction alone may have seen of its account. */
@@ -238,8 +266,12 @@ static void
 EndTransaction(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_COMMIT)
+	{
 		account_known = false;
-	if (claims != NULL)
+		LoginForget();
+	}
+	LoginAskAgain();
+	if (claims != NULL || LoginKnown() != NULL)
 		NoteIdentified(); /* SET LOCAL ends next; the statement's duration is logged after it */
 	looking_up = false;
 	ForgetIdentity();
@@ -250,7 +282,11 @@ static void
 EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		account_known = false;
+		LoginForget();
+	}
+	LoginAskAgain();
 	looking_up = false;
 	ForgetIdentity();
 }
@@ -274,13 +310,13 @@ TouchesCauce(const PlannedStmt *statement)
 }
 
 /*
- * StartStatement refuses a token that names nobody, or has expired, also where no
- * policy would come to ask: one of an empty table is never evaluated.
+ * StartStatement refuses a token that names nobody, or has expired, and a login over an
+ * unsafe connection, also where no policy would come to ask: one of an empty table is never evaluated.
  */
 static void
 StartStatement(QueryDesc *query, int flags)
 {
-	if (TokenInForce() && !looking_up && TouchesCauce(query->plannedstmt))
+	if (!looking_up && !AuditAppending() && IdentityInForce() && TouchesCauce(query->plannedstmt))
 		(void) CurrentIdentity();
 	if (next_start != NULL)
 		next_start(query, flags);
@@ -292,9 +328,6 @@ StartStatement(QueryDesc *query, int flags)
 void
 IdentityInit(void)
 {
-	DefineCustomEnumVariable("cauce.min_tls", "Lowest TLS version over which a token is taken.",
-							 "Unix sockets are exempt.", &min_tls, TLS1_3_VERSION, tls_options,
-							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"cauce.allowed_purposes", "Purposes that a token may carry to open keys.",
 		"A comma-separated list; a token without a purpose carries care.", &allowed_purposes,
@@ -311,26 +344,28 @@ IdentityInit(void)
 	CacheRegisterRelcacheCallback(ForgetAccount, (Datum) 0);
 }
 
-/* TokenInForce tells whether a token is set. */
+/* IdentityInForce tells whether anybody is asking. */
 bool
-TokenInForce(void)
+IdentityInForce(void)
 {
-	return claims != NULL;
+	return Asking() != NULL;
 }
 
 /* StatementIdentified tells whether content may be in the client's present message. */
 bool
 StatementIdentified(void)
 {
-	return claims != NULL ||
+	return claims != NULL || LoginMayBe() ||
 		   (identified_at != 0 && identified_at == GetCurrentStatementStartTimestamp());
 }
 
-/* TokenSubject is the subject of the token in force. */
+/* IdentitySubject is the subject of whoever is asking. */
 const char *
-TokenSubject(void)
+IdentitySubject(void)
 {
-	return claims != NULL ? claims->subject : NULL;
+	const TokenClaims *asking = Asking();
+
+	return asking != NULL ? asking->subject : NULL;
 }
 
 /* UuidText prints a UUID. */
@@ -340,13 +375,13 @@ UuidText(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* ReadAccount fills account from the subject; false when nobody has it. */
+/* ReadAccount fills account from a subject; false when nobody has it. */
 static bool
-ReadAccount(void)
+ReadAccount(const char *named)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {TEXTOID};
-	char *subject = pg_any_to_server(claims->subject, strlen(claims->subject), PG_UTF8);
+	char *subject = pg_any_to_server(named, strlen(named), PG_UTF8);
 	Datum values[] = {CStringGetTextDatum(subject)};
 	SpiScope scope;
 	bool isnull;
@@ -357,7 +392,9 @@ ReadAccount(void)
 		SpiRun(&plan,
 			   "SELECT a.id, a.organization_id,"
 			   " a.role = 'admin' AND o.plan = 'business',"
-			   " a.role = 'admin' AND o.plan = 'business' AND o.admin_access = 'content'"
+			   " a.role = 'admin' AND o.plan = 'business' AND o.admin_access = 'content',"
+			   " EXISTS (SELECT FROM cauce.break_glass_grant g"
+			   " WHERE g.grantee_id = a.id AND g.until > clock_timestamp())"
 			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
 			   " WHERE a.subject = $1",
 			   1, types, values, NULL, true) == 1;
@@ -366,7 +403,7 @@ ReadAccount(void)
 		Datum value = SpiValue(0, 1, &isnull);
 
 		memset(&account, 0, sizeof(account));
-		strlcpy(account.subject, claims->subject, sizeof(account.subject));
+		strlcpy(account.subject, named, sizeof(account.subject));
 		account.account = *DatumGetUUIDP(value);
 		value = SpiValue(0, 2, &isnull);
 		account.has_organization = !isnull;
@@ -376,54 +413,60 @@ ReadAccount(void)
 		account.is_admin = !isnull && DatumGetBool(value);
 		value = SpiValue(0, 4, &isnull);
 		account.reads_content = !isnull && DatumGetBool(value);
+		account.breaks_glass = DatumGetBool(SpiValue(0, 5, &isnull));
 	}
 	SpiLeave(&scope);
 	return found;
 }
 
 /*
- * LookUpAccount makes account the token's; false when nobody has it. A look-up
+ * LookUpAccount makes account the subject's; false when nobody has it. A look-up
  * during which somebody changed the tables is done again: it may have read what was.
  */
 static bool
-LookUpAccount(void)
+LookUpAccount(const char *subject)
 {
 	uint64 before;
 
 	AcceptInvalidationMessages();
-	if (account_known && strcmp(account.subject, claims->subject) == 0)
+	if (account_known && strcmp(account.subject, subject) == 0)
 		return true;
 	account_known = false;
 	account_table = CauceTable("account");
-	organization_table = CauceTable("organization");
 	looking_up = true;
 	do
 	{
 		before = account_changes;
-		account_known = ReadAccount();
+		account_known = ReadAccount(subject);
 		AcceptInvalidationMessages();
 	} while (before != account_changes);
 	looking_up = false;
 	return account_known;
 }
 
-/* RefuseInForce raises about a token that was good when it was set. */
+/* RefuseInForce raises about a token that was good when it was set, or about the login. */
 static void
 RefuseInForce(const char *detail, const char *hint)
 {
+	WitnessRefusal(claims != NULL ? claims->subject : NULL, detail);
 	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-					errmsg("the identity token is refused"), errdetail("%s", detail),
-					errhint("%s", hint)));
+					claims != NULL ? errmsg("the identity token is refused")
+								   : errmsg("the identity of this login is refused"),
+					errdetail("%s", detail), errhint("%s", hint)));
 }
 
 /* CheckInForce looks again at what may have changed since the token was set. */
 static void
-CheckInForce(TimestampTz now)
+CheckInForce(const TokenClaims *asking, TimestampTz now)
 {
-	if (claims->expires <= SecondsOf(now))
+	if (asking->expires <= SecondsOf(now))
 		RefuseInForce("The token has expired.", "Ask the issuer for a new token.");
-	if (!PurposeAllowed(claims->purpose))
-		RefuseInForce("The token's purpose is no longer in cauce.allowed_purposes.",
+	if (!ChannelIsSafe(claims != NULL ? ChannelOfClient() : LoginChannel()))
+		RefuseInForce(UnsafeChannel, SaferChannel);
+	if (!PurposeAllowed(asking->purpose))
+		RefuseInForce(claims != NULL ? "The token's purpose is no longer in cauce.allowed_purposes."
+									 : "A login's purpose is care, which is not in "
+									   "cauce.allowed_purposes.",
 					  "What was said in confidence is opened for these purposes only.");
 }
 
@@ -431,23 +474,28 @@ CheckInForce(TimestampTz now)
 const Identity *
 CurrentIdentity(void)
 {
+	const TokenClaims *asking = Asking();
 	TimestampTz statement;
 
-	if (claims == NULL)
+	if (asking == NULL)
 		return NULL;
 	statement = GetCurrentStatementStartTimestamp();
 	if (identity_known && identity_statement == statement &&
 		identity_subxact == GetCurrentSubTransactionId())
 		return &identity;
 
-	CheckInForce(GetCurrentTimestamp());
-	if (!LookUpAccount())
+	CheckInForce(asking, GetCurrentTimestamp());
+	if (!LookUpAccount(asking->subject))
+	{
+		if (claims == NULL)
+			return NULL; /* it has gone since the login was looked up */
 		RefuseInForce("The token's subject has no account here.",
 					  "Create the account with cauce.create_account().");
+	}
 	identity = account;
-	identity.scope = claims->scope;
-	identity.session = claims->session;
-	strlcpy(identity.purpose, claims->purpose, sizeof(identity.purpose));
+	identity.scope = asking->scope;
+	identity.session = asking->session;
+	strlcpy(identity.purpose, asking->purpose, sizeof(identity.purpose));
 	identity_statement = statement;
 	identity_subxact = GetCurrentSubTransactionId();
 	identity_known = true;
@@ -573,14 +621,21 @@ cauce_content_organization_id(PG_FUNCTION_ARGS)
 	return CopyUuid(&identity.organization);
 }
 
-/* MembersWithSessions lists the accounts that have sessions in an organization, and the one given. */
+/* ArrayOf makes an array of UUIDs. */
 static ArrayType *
-MembersWithSessions(const pg_uuid_t *organization, const pg_uuid_t *account)
+ArrayOf(Datum *accounts, int count)
+{
+	return construct_array(accounts, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+}
+
+/* MembersWithSessions lists the accounts that have sessions in an organization, and those given. */
+static ArrayType *
+MembersWithSessions(const pg_uuid_t *organization, ArrayType *others)
 {
 	static SPIPlanPtr plan = NULL;
 	MemoryContext context = CurrentMemoryContext;
-	Oid types[] = {UUIDOID, UUIDOID};
-	Datum values[] = {UUIDPGetDatum(organization), UUIDPGetDatum(account)};
+	Oid types[] = {UUIDOID, UUIDARRAYOID};
+	Datum values[] = {UUIDPGetDatum(organization), PointerGetDatum(others)};
 	ArrayType *accounts;
 	MemoryContext inner;
 	SpiScope scope;
@@ -589,7 +644,7 @@ MembersWithSessions(const pg_uuid_t *organization, const pg_uuid_t *account)
 	SpiEnter(&scope, false);
 	SpiRun(&plan,
 		   "SELECT ARRAY(SELECT account_id FROM cauce.session WHERE organization_id = $1"
-		   " UNION SELECT $2)",
+		   " UNION SELECT unnest($2))",
 		   2, types, values, NULL, true);
 	inner = MemoryContextSwitchTo(context);
 	accounts = DatumGetArrayTypePCopy(SpiValue(0, 1, &isnull));
@@ -603,27 +658,39 @@ Datum
 cauce_readable_account_ids(PG_FUNCTION_ARGS)
 {
 	const Identity *who = AppIdentity();
-	Datum account;
+	Datum accounts[1 + BREAK_GLASS_MAX];
+	bool reads_content;
+	pg_uuid_t organization;
+	ArrayType *readable;
 
 	if (who == NULL)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(UUIDOID));
-	account = CopyUuid(&who->account);
-	if (who->reads_content)
-	{
-		pg_uuid_t organization = who->organization;
-
-		PG_RETURN_ARRAYTYPE_P(MembersWithSessions(&organization, DatumGetUUIDP(account)));
-	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(&account, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	reads_content = who->reads_content;
+	organization = who->organization;
+	accounts[0] = CopyUuid(&who->account);
+	readable = ArrayOf(accounts, 1 + BreakGlassAccounts(who, &accounts[1]));
+	PG_RETURN_ARRAYTYPE_P(reads_content ? MembersWithSessions(&organization, readable) : readable);
 }
 
-/* cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew. */
+/* cauce.break_glass_account_ids(): the accounts whose content the caller may read under break_glass(). */
+Datum
+cauce_break_glass_account_ids(PG_FUNCTION_ARGS)
+{
+	Datum accounts[BREAK_GLASS_MAX];
+
+	PG_RETURN_ARRAYTYPE_P(ArrayOf(accounts, BreakGlassAccounts(AppIdentity(), accounts)));
+}
+
+/*
+ * cauce.account_changed(), trigger: makes every backend, and every standby, look accounts up anew,
+ * whatever table tells that one has changed.
+ */
 Datum
 cauce_account_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("account_changed is a trigger")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcacheByRelid(CauceTable("account"));
 	return PointerGetDatum(NULL);
 }

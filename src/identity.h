@@ -1,6 +1,6 @@
 /*
  * identity.h
- *		Who is asking: the account that a signed token names.
+ *		Who is asking: the account that a signed token names, or that the login is.
  */
 #ifndef CAUCE_IDENTITY_H
 #define CAUCE_IDENTITY_H
@@ -20,15 +20,17 @@ typedef struct Identity
 	pg_uuid_t organization;
 	bool is_admin; /* of an organization whose plan allows admins */
 	bool reads_content; /* an admin whose organization has admin_access = content */
+	bool breaks_glass; /* has had a grant of break_glass() that may be in force (break_glass.h) */
 } Identity;
 
-/* IdentityInit defines cauce.token, cauce.allowed_purposes and cauce.min_tls. */
+/* IdentityInit defines cauce.token and cauce.allowed_purposes. */
 extern void IdentityInit(void);
 
 /*
- * CurrentIdentity is who the token in force names, NULL where there is none.
- * It raises 28000 for a token that has expired or whose subject is unknown. The
- * result is good until the end of the statement.
+ * CurrentIdentity is who the token in force names, or else the account of the login; NULL where there
+ * is neither. It raises 28000 for a token that has expired or whose subject is unknown, and for
+ * either over an unsafe connection or for a purpose that is not allowed. The result is good until
+ * the end of the statement.
  */
 extern const Identity *CurrentIdentity(void);
 
@@ -38,17 +40,23 @@ extern const Identity *CurrentIdentity(void);
  */
 extern const Identity *RequireOwner(void);
 
-/* TokenInForce tells whether a token is set, without any look-up. */
-extern bool TokenInForce(void);
+/*
+ * IdentityInForce tells whether a token is set or the login is an account's, also one that
+ * CurrentIdentity refuses. It may look into the catalog, in a transaction that can.
+ */
+extern bool IdentityInForce(void);
 
 /*
- * StatementIdentified tells whether a token is in force, or was at some time during
- * the client's present message, which may hold a COMMIT.
+ * StatementIdentified tells whether an identity is in force, or may be, or was at some time during
+ * the client's present message, which may hold a COMMIT. It looks nothing up.
  */
 extern bool StatementIdentified(void);
 
-/* TokenSubject is the subject of the token in force, without any look-up; NULL where there is none. */
-extern const char *TokenSubject(void);
+/* IdentitySubject is the subject of whoever is asking; NULL where nobody is. As IdentityInForce. */
+extern const char *IdentitySubject(void);
+
+/* IdentityWatch has changes of cauce.account noticed, which is this table. */
+extern void IdentityWatch(Oid table);
 
 /* SameUuid compares two UUIDs. Inline: several are compared for each value. */
 static inline bool

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ typedef struct RememberedToken
 
 static char *token_keys_file = NULL;
 static char *token_audience = NULL;
+static char *token_issuer = NULL;
 
 static json_t *key_set = NULL;
 static struct stat key_set_file;
@@ -54,9 +56,9 @@ static uint64 key_set_serial = 0;
 static RememberedToken remembered[REMEMBERED_TOKENS];
 static int next_remembered = 0;
 
-/* AssignAudience makes tokens that were verified for another audience be verified again. */
+/* AssignExpected makes tokens that were verified for another audience, or as another issuer's, be verified again. */
 static void
-AssignAudience(const char *newval, void *extra)
+AssignExpected(const char *newval, void *extra)
 {
 	key_set_serial++;
 }
@@ -70,8 +72,11 @@ JoseInit(void)
 		"ES256, RS256 and HS256 keys; the algorithm is bound to the key.", &token_keys_file, "",
 		PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("cauce.token_audience", "The audience (aud) that tokens must name.",
-							   NULL, &token_audience, "cauce", PGC_SIGHUP, 0, NULL, AssignAudience,
+							   NULL, &token_audience, "cauce", PGC_SIGHUP, 0, NULL, AssignExpected,
 							   NULL);
+	DefineCustomStringVariable("cauce.token_issuer", "The issuer (iss) that tokens must name.",
+							   "Empty: any. Stream tokens of the database itself are exempt.",
+							   &token_issuer, "", PGC_SIGHUP, 0, NULL, AssignExpected, NULL);
 }
 
 /* JoseTokenAudience is the audience that tokens must name. */
@@ -79,6 +84,18 @@ const char *
 JoseTokenAudience(void)
 {
 	return token_audience;
+}
+
+/*
+ * SameFile tells whether a file is what it was. By the time of its last change of any kind: two key
+ * sets may well be of one size, and a copy that replaces the other brings its time of writing along.
+ */
+static bool
+SameFile(const struct stat *now, const struct stat *then)
+{
+	return now->st_dev == then->st_dev && now->st_ino == then->st_ino &&
+		   now->st_size == then->st_size && now->st_ctim.tv_sec == then->st_ctim.tv_sec &&
+		   now->st_ctim.tv_nsec == then->st_ctim.tv_nsec;
 }
 
 /* LoadKeySet reads the JWKS file unless this process has it as the file is now. */
@@ -95,10 +112,7 @@ LoadKeySet(void)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("no token keys are configured"),
 						errhint("Set cauce.token_keys_file to a JSON Web Key Set and reload.")));
-	if (key_set != NULL && stat(token_keys_file, &file) == 0 &&
-		file.st_ino == key_set_file.st_ino && file.st_size == key_set_file.st_size &&
-		file.st_mtim.tv_sec == key_set_file.st_mtim.tv_sec &&
-		file.st_mtim.tv_nsec == key_set_file.st_mtim.tv_nsec)
+	if (key_set != NULL && stat(token_keys_file, &file) == 0 && SameFile(&file, &key_set_file))
 		return;
 
 	fd = OpenTransientFile(token_keys_file, O_RDONLY | PG_BINARY);
@@ -172,6 +186,23 @@ SplitCompact(const char *compact)
 					 first + 1, (size_t) (second - first - 1), "signature", second + 1);
 }
 
+/*
+ * LoadPart parses the JSON in one part of a JWS; NULL when it is none, says a thing twice (RFC 7515, section
+ * 4; RFC 7519, section 4), or holds a NUL or what is no UTF-8.
+ */
+static json_t *
+LoadPart(const json_t *jws, const char *part)
+{
+	size_t size = ByteLength(jws, part);
+	char *text = size > 0 ? malloc(size) : NULL;
+	json_t *tree = NULL;
+
+	if (text != NULL && libjose.b64_dec(json_object_get(jws, part), text, size) == size)
+		tree = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+	WipingFree(text);
+	return tree;
+}
+
 /* SignedBy tells whether one key of keys, with the header's kid and its own algorithm, made the signature. */
 static bool
 SignedBy(const json_t *jws, const json_t *header, const json_t *keys, bool *known)
@@ -181,7 +212,7 @@ SignedBy(const json_t *jws, const json_t *header, const json_t *keys, bool *know
 	size_t i;
 	json_t *key;
 
-	if (algorithm == NULL)
+	if (algorithm == NULL || (kid == NULL && json_object_get(header, "kid") != NULL))
 		return false;
 	json_array_foreach(keys, i, key)
 	{
@@ -242,6 +273,18 @@ NamesAudience(const json_t *claim)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * NamesIssuer tells whether iss is the one that is expected. What the database has signed itself needs none:
+ * its key signs for nobody else.
+ */
+static bool
+NamesIssuer(const json_t *claim, bool own)
+{
+	const char *issuer = json_string_value(claim);
+
+	return own || token_issuer[0] == '\0' || (issuer != NULL && strcmp(issuer, token_issuer) == 0);
 }
 
 /* CopyText copies a string claim that is not empty and fits; false otherwise. */
@@ -310,7 +353,7 @@ ReadClaims(const json_t *payload, TokenClaims *claims)
 		return "The token has no expiry (exp) in seconds since 1970.";
 	if (not_before != NULL && !ReadSeconds(not_before, &claims->not_before))
 		return "The token's nbf is not in seconds since 1970.";
-	strlcpy(claims->purpose, "care", sizeof(claims->purpose));
+	strlcpy(claims->purpose, TOKEN_DEFAULT_PURPOSE, sizeof(claims->purpose));
 	if (purpose != NULL && !CopyText(purpose, claims->purpose, sizeof(claims->purpose)))
 		return "The token's purpose is not a short text.";
 
@@ -338,11 +381,15 @@ VerifyParts(const json_t *jws, const json_t *header, const json_t *payload, cons
 		return "The token's header is malformed or demands an extension.";
 	if (HasType(header, TYPE_CERTIFICATE))
 		return "An erasure certificate is not a token.";
+	if (HasType(header, TYPE_AUDIT_ENTRY))
+		return "An audit entry is not a token.";
 	if (!SignedBy(jws, header, keys, &known))
 		return known ? "The token's signature does not verify."
 					 : "No configured key has the token's key id and algorithm.";
 	if (!NamesAudience(json_object_get(payload, "aud")))
 		return "The token is for another audience (aud).";
+	if (!NamesIssuer(json_object_get(payload, "iss"), own))
+		return "The token is of another issuer (iss).";
 	refusal = ReadClaims(payload, claims);
 	if (refusal == NULL && own && claims->scope != SCOPE_STREAM)
 		refusal = "The database signs stream tokens only.";
@@ -355,8 +402,8 @@ VerifyAfresh(const char *token, TokenClaims *claims, bool *own)
 {
 	json_t *volatile keys = NULL;
 	json_t *jws = SplitCompact(token);
-	json_t *header = libjose.b64_dec_load(json_object_get(jws, "protected"));
-	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	json_t *header = LoadPart(jws, "protected");
+	json_t *payload = LoadPart(jws, "payload");
 	const char *refusal = "The token is not of the form header.payload.signature.";
 
 	*own = HasType(header, TYPE_STREAM_TOKEN);
@@ -383,7 +430,7 @@ VerifyAfresh(const char *token, TokenClaims *claims, bool *own)
 static bool
 IsRemembered(const RememberedToken *token, const uint8 *digest)
 {
-	return memcmp(token->digest, digest, CIPHER_DIGEST_BYTES) == 0 &&
+	return CRYPTO_memcmp(token->digest, digest, CIPHER_DIGEST_BYTES) == 0 &&
 		   token->key_set == key_set_serial && (!token->own || token->keyring == KeyringSerial());
 }
 
@@ -433,7 +480,7 @@ bool
 JoseReadVerified(const char *token, TokenClaims *claims)
 {
 	json_t *jws = SplitCompact(token);
-	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	json_t *payload = LoadPart(jws, "payload");
 	bool read = ReadClaims(payload, claims) == NULL;
 
 	json_decref(jws);
@@ -487,8 +534,8 @@ JoseVerifyOwn(const char *compact, const char *type)
 {
 	json_t *keys = json_pack("[o]", OwnKey(false));
 	json_t *jws = SplitCompact(compact);
-	json_t *header = libjose.b64_dec_load(json_object_get(jws, "protected"));
-	json_t *payload = libjose.b64_dec_load(json_object_get(jws, "payload"));
+	json_t *header = LoadPart(jws, "protected");
+	json_t *payload = LoadPart(jws, "payload");
 	char *text = NULL;
 	char *copy = NULL;
 	bool known = false;

@@ -15,10 +15,12 @@
 #define TOKEN_MAX_BYTES 8192
 #define TOKEN_MAX_SUBJECT 256
 #define TOKEN_MAX_PURPOSE 64
+#define TOKEN_DEFAULT_PURPOSE "care"
 
-/* typ headers that keep a certificate from ever passing for a token (RFC 8725, section 3.11). */
+/* typ headers that keep evidence from ever passing for a token (RFC 8725, section 3.11). */
 #define TYPE_STREAM_TOKEN "cauce-stream+jwt"
 #define TYPE_CERTIFICATE "cauce-erasure+jws"
+#define TYPE_AUDIT_ENTRY "cauce-audit+jws"
 
 typedef enum TokenScope
 {
@@ -37,11 +39,11 @@ typedef struct TokenClaims
 	int64 not_before;
 } TokenClaims;
 
-/* JoseInit defines cauce.token_keys_file and cauce.token_audience. */
+/* JoseInit defines cauce.token_keys_file, cauce.token_audience and cauce.token_issuer. */
 extern void JoseInit(void);
 
 /*
- * JoseVerifyToken checks signature, times and audience at the moment now
+ * JoseVerifyToken checks signature, times, audience and issuer at the moment now
  * (seconds since 1970). It gives NULL and fills claims, or a sentence that says
  * why the token is refused; it raises 55000 when there are no keys to check with.
  */

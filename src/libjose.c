@@ -25,7 +25,7 @@ Find(void *library, const char *name, void *address)
 	memcpy(address, &found, sizeof(found));
 }
 
-/* LibJoseInit loads the library and its eight functions. */
+/* LibJoseInit loads the library and its functions. */
 void
 LibJoseInit(void)
 {
@@ -35,7 +35,6 @@ LibJoseInit(void)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("could not load %s", LIBJOSE_FILE),
 						errdetail("%s", dlerror()), errhint("Install the package libjose0.")));
 	Find(library, "jose_b64_dec", &libjose.b64_dec);
-	Find(library, "jose_b64_dec_load", &libjose.b64_dec_load);
 	Find(library, "jose_b64_enc", &libjose.b64_enc);
 	Find(library, "jose_b64_enc_dump", &libjose.b64_enc_dump);
 	Find(library, "jose_jwk_gen", &libjose.jwk_gen);

@@ -22,7 +22,6 @@
 typedef struct LibJose
 {
 	size_t (*b64_dec)(const json_t *text, void *out, size_t size);
-	json_t *(*b64_dec_load)(const json_t *text);
 	json_t *(*b64_enc)(const void *in, size_t size);
 	json_t *(*b64_enc_dump)(const json_t *tree);
 	bool (*jwk_gen)(jose_cfg_t *cfg, json_t *jwk);

@@ -6,7 +6,7 @@
  * is parsed, for whoever is asking then, or nobody, and the plan keeps it. The trigger
  * rightly refuses it to another identity over the same connection, which is what a
  * pooler makes of a prepared statement or a PL/pgSQL function. So a process that
- * has parsed such a literal drops its plans when another subject's token is set.
+ * has parsed such a literal drops its plans when another subject is asking.
  * Literals that a catalog keeps (column defaults, views) cannot be parsed anew:
  * write them as 'text'::text, which is sealed when it is evaluated.
  */
@@ -43,7 +43,7 @@ HasLiteral(Node *node, void *unused)
 static void
 NoticeLiterals(ParseState *state, Query *query, JumbleState *jumble)
 {
-	const char *subject = TokenSubject();
+	const char *subject = IdentitySubject();
 
 	if (next_hook != NULL)
 		next_hook(state, query, jumble);

@@ -40,7 +40,7 @@ static const char DueSessions[] =
 	"SELECT s.account_id, s.id,"
 	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive'"
 	" FROM cauce.session s JOIN cauce.account a ON a.id = s.account_id"
-	" LEFT JOIN cauce.organization o ON o.id = a.organization_id"
+	" LEFT JOIN cauce.organization o ON o.id = s.organization_id"
 	" WHERE s.retain_until <= now() AND NOT s.legal_hold AND NOT EXISTS"
 	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = s.account_id"
 	"  AND f.session_id = s.id AND f.retry_at > now())"

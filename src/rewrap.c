@@ -15,6 +15,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "audit.h"
 #include "cipher.h"
 #include "identity.h"
 #include "keyring.h"
@@ -23,6 +24,7 @@
 #include "rewrap.h"
 #include "secret.h"
 #include "spi.h"
+#include "witness.h"
 
 PG_FUNCTION_INFO_V1(cauce_rewrap);
 PG_FUNCTION_INFO_V1(cauce_master_of);
@@ -352,6 +354,17 @@ RequireKeyringChange(const char *name)
 	PreventCommandDuringRecovery(name);
 }
 
+/* AuditKeyring has it written before the keyring changes, as its change outlives a rollback, too. */
+static void
+AuditKeyring(const char *what)
+{
+	AuditEntry entry;
+
+	AuditFill(&entry, NULL, NULL, NULL, "key", what);
+	AuditActor(&entry);
+	WitnessCommit(&entry);
+}
+
 /* cauce.rotate_master_key(prepare): a new master key in use; with prepare, one that will be. */
 Datum
 cauce_rotate_master_key(PG_FUNCTION_ARGS)
@@ -361,6 +374,7 @@ cauce_rotate_master_key(PG_FUNCTION_ARGS)
 
 	RequireKeyringChange("rotate_master_key()");
 	DataKeyCheckKeyring();
+	AuditKeyring(prepare ? "a master key is to be prepared" : "a master key is to be put in use");
 	master = KeyringAddMaster(!prepare);
 	if (!prepare)
 	{
@@ -378,6 +392,7 @@ cauce_retire_master_key(PG_FUNCTION_ARGS)
 
 	RequireKeyringChange("retire_master_key()");
 	DataKeyCheckKeyring();
+	AuditKeyring(psprintf("master key %d is to be retired", number));
 	KeyringRetireMaster((uint32) Max(number, 0));
 	SharedWakeAtCommit();
 	PG_RETURN_VOID();

@@ -226,7 +226,7 @@ cauce_seal_row(PG_FUNCTION_ARGS)
 	place.shape = shape;
 	if (!RowOwner(shape, relation, row, &place.account, &place.session))
 	{
-		if (!TokenInForce() && !shape->is_adopting)
+		if (!IdentityInForce() && !shape->is_adopting)
 			AuthorityToWrite(&place.session, NULL);
 		return PointerGetDatum(row); /* the column's NOT NULL says it best */
 	}

@@ -116,27 +116,30 @@ ReadSession(Relation relation, HeapTuple row, SessionRow *into)
 }
 
 /*
- * ChooseRetention fills in what the account and its organization say where the session says
- * nothing; false when there is no such account.
+ * ChooseRetention fills in what the account and the session's organization say where the session
+ * says nothing; false when there is no such account. A new session is of its account's organization,
+ * and stays of it when the account leaves.
  */
 static bool
 ChooseRetention(SessionRow *session, bool choose_organization)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID};
-	Datum values[] = {UUIDPGetDatum(&session->account)};
+	Oid types[] = {UUIDOID, UUIDOID, BOOLOID};
+	Datum values[] = {UUIDPGetDatum(&session->account), UUIDPGetDatum(&session->organization),
+					  BoolGetDatum(choose_organization)};
+	const char *nulls = session->has_organization ? "   " : " n ";
 	SpiScope scope;
 	bool found;
 	bool isnull;
 	Datum value;
 
 	SpiEnter(&scope, true);
-	found =
-		SpiRun(&plan,
-			   "SELECT coalesce(a.retention_days, o.retention_days), a.organization_id"
-			   " FROM cauce.account a LEFT JOIN cauce.organization o ON o.id = a.organization_id"
-			   " WHERE a.id = $1",
-			   1, types, values, NULL, true) == 1;
+	found = SpiRun(&plan,
+				   "SELECT coalesce(a.retention_days, o.retention_days), a.organization_id"
+				   " FROM cauce.account a LEFT JOIN cauce.organization o"
+				   " ON o.id = coalesce($2, CASE WHEN $3 THEN a.organization_id END)"
+				   " WHERE a.id = $1",
+				   3, types, values, nulls, true) == 1;
 	if (found)
 	{
 		value = SpiValue(0, 1, &isnull);

@@ -25,6 +25,7 @@ typedef struct Shared
 	Oid asked; /* the database that is to answer */
 	bool answered;
 	KeyringNeeds needs;
+	pg_atomic_uint32 logins[FLEXIBLE_ARRAY_MEMBER]; /* by place in the array of processes */
 } Shared;
 
 static Shared *shared = NULL;
@@ -32,13 +33,20 @@ static bool wake_at_commit = false;
 static shmem_request_hook_type next_request = NULL;
 static shmem_startup_hook_type next_startup = NULL;
 
+/* SharedBytes is how much it takes. */
+static Size
+SharedBytes(void)
+{
+	return add_size(offsetof(Shared, logins), mul_size(MaxBackends, sizeof(pg_atomic_uint32)));
+}
+
 /* RequestMemory reserves it. */
 static void
 RequestMemory(void)
 {
 	if (next_request != NULL)
 		next_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(Shared)));
+	RequestAddinShmemSpace(MAXALIGN(SharedBytes()));
 }
 
 /* PrepareMemory makes it, once for the server, again after a crash. */
@@ -50,12 +58,14 @@ PrepareMemory(void)
 	if (next_startup != NULL)
 		next_startup();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("cauce", sizeof(Shared), &found);
+	shared = ShmemInitStruct("cauce", SharedBytes(), &found);
 	if (!found)
 	{
-		memset(shared, 0, sizeof(*shared));
+		memset(shared, 0, SharedBytes());
 		pg_atomic_init_u64(&shared->keyring_changes, 0);
 		SpinLockInit(&shared->lock);
+		for (int i = 0; i < MaxBackends; i++)
+			pg_atomic_init_u32(&shared->logins[i], 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -80,7 +90,8 @@ EndTransaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && wake_at_commit)
 		WakeLauncher();
-	wake_at_commit = false;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
 }
 
 /* SharedInit asks for the memory. */
@@ -145,6 +156,46 @@ SharedWakeTaken(void)
 	shared->wake = false;
 	SpinLockRelease(&shared->lock);
 	return wake;
+}
+
+/* LoginSlot is where a process tells; NULL for one that has no client. */
+static pg_atomic_uint32 *
+LoginSlot(const PGPROC *process)
+{
+	ptrdiff_t place = process != NULL ? process - ProcGlobal->allProcs : -1;
+
+	return place >= 0 && place < MaxBackends ? &shared->logins[place] : NULL;
+}
+
+/* ForgetLogin: whoever gets this place next is somebody else. */
+static void
+ForgetLogin(int code, Datum arg)
+{
+	SharedLoginIs(0);
+}
+
+/* SharedLoginIs tells. */
+void
+SharedLoginIs(int channel)
+{
+	static bool told = false;
+	pg_atomic_uint32 *slot = LoginSlot(MyProc);
+
+	if (slot == NULL || (channel == 0 && !told))
+		return;
+	if (!told)
+		before_shmem_exit(ForgetLogin, (Datum) 0);
+	told = true;
+	pg_atomic_write_u32(slot, (uint32) channel);
+}
+
+/* SharedLoginOf reads. */
+int
+SharedLoginOf(const PGPROC *leader)
+{
+	pg_atomic_uint32 *slot = LoginSlot(leader);
+
+	return slot != NULL ? (int) pg_atomic_read_u32(slot) : 0;
 }
 
 /* SharedAsk forgets the last answer. */

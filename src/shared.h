@@ -1,11 +1,13 @@
 /*
  * shared.h
- *		What the server's processes tell each other about keys, in shared memory.
+ *		What the server's processes tell each other about keys and logins, in shared memory.
  *
  * No key and no content is ever in it: a counter, a latch, a report.
  */
 #ifndef CAUCE_SHARED_H
 #define CAUCE_SHARED_H
+
+#include "storage/proc.h"
 
 #include "keyring.h"
 
@@ -41,6 +43,13 @@ extern void SharedLauncherIs(void);
  */
 extern void SharedWakeAtCommit(void);
 extern bool SharedWakeTaken(void);
+
+/*
+ * SharedLoginIs tells the parallel workers of the calling process over which channel (channel.h) its client's
+ * login is an account; 0 says that it is none. SharedLoginOf reads what the leader of a group has told.
+ */
+extern void SharedLoginIs(int channel);
+extern int SharedLoginOf(const PGPROC *leader);
 
 /*
  * SharedAsk asks one database what it needs; SharedAnswer answers for it; SharedAnswered adds the

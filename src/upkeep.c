@@ -23,6 +23,7 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "audit.h"
 #include "duty.h"
 #include "retention.h"
 #include "rewrap.h"
@@ -40,9 +41,9 @@ UpkeepInit(void)
 							NULL, &retention_batch, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
-/* HasExtension tells whether there is anything to do in this database. */
-static bool
-HasExtension(void)
+/* UpkeepHasExtension tells whether there is anything to do in this database. */
+bool
+UpkeepHasExtension(void)
 {
 	bool found;
 
@@ -109,6 +110,25 @@ Report(void *argument)
 	SharedAnswer(MyDatabaseId, &needs);
 }
 
+/* WatchServer is the duty to note what has changed in the server's settings and keys. */
+static void
+WatchServer(void *argument)
+{
+	AuditServer();
+}
+
+/* PruneAudit is the duty to remove what the audit log need not keep any more. */
+static void
+PruneAudit(void *argument)
+{
+	uint64 *pruned = argument;
+
+	*pruned = AuditPrune();
+	if (*pruned > 0)
+		ereport(LOG,
+				(errmsg("cauce: " UINT64_FORMAT " entries of the audit log were pruned", *pruned)));
+}
+
 /* LookForPublisher is the duty to find out whether another database's worker does all this. */
 static void
 LookForPublisher(void *argument)
@@ -124,9 +144,13 @@ static void
 LookAfterKeys(Visit *visit)
 {
 	bool follows = true;
+	uint64 pruned = 0;
 
 	if (!AttemptDuty(LookForPublisher, &follows, WARNING, "look for subscriptions") || follows)
 		return;
+	(void) AttemptDuty(WatchServer, NULL, WARNING, "note the server's settings and keys");
+	while (AttemptDuty(PruneAudit, &pruned, WARNING, "prune the audit log") && pruned > 0)
+		CHECK_FOR_INTERRUPTS();
 	pgstat_report_activity(STATE_RUNNING, "cauce keys");
 	(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
 	(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
@@ -136,11 +160,11 @@ LookAfterKeys(Visit *visit)
 }
 
 /*
- * HoldSettings keeps settings of the database or the role, which its owner may make, from
+ * UpkeepHoldSettings keeps settings of the database or the role, which its owner may make, from
  * standing in the way.
  */
-static void
-HoldSettings(void)
+void
+UpkeepHoldSettings(void)
 {
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
@@ -161,8 +185,8 @@ cauce_retention_main(Datum argument)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
-	HoldSettings();
-	if (!HasExtension())
+	UpkeepHoldSettings();
+	if (!UpkeepHasExtension())
 	{
 		SharedAnswer(DatumGetObjectId(argument), &nothing);
 		return;

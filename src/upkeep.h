@@ -17,6 +17,13 @@ typedef struct Visit
 /* UpkeepInit defines cauce.retention_batch. */
 extern void UpkeepInit(void);
 
+/*
+ * For background processes: UpkeepHasExtension tells whether the database has cauce;
+ * UpkeepHoldSettings overrides settings of the database or the role that would stand in the way.
+ */
+extern bool UpkeepHasExtension(void);
+extern void UpkeepHoldSettings(void);
+
 /* The worker's entry point; its argument is the database's OID. */
 extern PGDLLEXPORT void cauce_retention_main(Datum argument);
 

@@ -16,7 +16,8 @@ use IPC::Run qw(start timer);
 # Longest time, in seconds, that one statement may take.
 use constant TIMEOUT => 60;
 
-# open connects as a database role; a token, when given, holds for the whole session.
+# open connects as a database role; a token, when given, holds for the whole session. Options: database and over, as
+# for CauceTest::try_sql.
 sub open
 {
 	my ($class, $cluster, $role, $token, %option) = @_;
@@ -25,7 +26,7 @@ sub open
 	$self->{timer} = timer(TIMEOUT);
 	{
 		local $ENV{CAUCE_TEST_TOKEN} = $token // '';
-		$self->{run} = start [ 'psql', '-XAtq', '-d', $cluster->dsn($role, $option{database}) ],
+		$self->{run} = start [ 'psql', '-XAtq', '-d', join(' ', $cluster->dsn($role, $option{database}), $option{over} // ()) ],
 		  '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer};
 	}
 	$self->query("\\set VERBOSITY verbose\n\\getenv token CAUCE_TEST_TOKEN");

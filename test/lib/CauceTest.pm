@@ -116,7 +116,8 @@ sub token
 
 # try_sql runs SQL in one psql session under a role and, when given, a token. It gives a hash of
 # status, out (unaligned rows), err and sqlstate (of the first error). Options: database, separator,
-# env (variables that a script may read with \getenv).
+# env (variables that a script may read with \getenv), over (what the connection string says beside, or
+# otherwise than by the unix socket).
 sub try_sql
 {
 	my ($self, $role, $token, $sql, %option) = @_;
@@ -133,7 +134,7 @@ sub try_sql
 	run [
 		'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1',
 		'-F', $option{separator} // '|',
-		'-d', $self->dsn($role, $option{database})
+		'-d', join(' ', $self->dsn($role, $option{database}), $option{over} // ())
 	  ],
 	  '<', \"$script$sql\n", '>', \$out, '2>', \$err;
 	my $status = $? >> 8;

@@ -206,7 +206,7 @@ subtest 'operators and auditors never see content' => sub {
 	  for 'id FROM cauce.session', 'body FROM cauce.report', 'id FROM cauce.account';
 	is($cluster->try_sql(app => $token{'north-pro'}, "SELECT $_")->{sqlstate}, '42501', "application: not $_")
 	  for q{cauce.create_account('x')}, q{cauce.create_organization('x')}, 'cauce.run_retention()', 'cauce.perform_retention(1)',
-	  'cauce.keyring_create()', q{cauce.append_audit(gen_random_uuid(), NULL, 'x', 'x', 'x', 'x', NULL, now())},
+	  'cauce.keyring_create()', q{cauce.record_change('x', NULL, NULL, NULL, NULL)},
 	  q{cauce.set_organization_retention(cauce.organization_id(), 1)}, 'count(*) FROM cauce.retention_run';
 };
 
@@ -225,30 +225,9 @@ subtest 'an admin of an organization with admin_access content' => sub {
 	is($cluster->sql(app => $token{'north-pro2'}, $log), "north-admin|admin|open|$session{'north-pro2'}|4", 'so does the other owner');
 	is($cluster->sql(app => $token{$_}, $log), '', "$_ has nothing to see") for qw(north-admin south-pro solo);
 	is($cluster->superuser("SELECT count(*) FROM cauce.audit_log WHERE actor = 'north-admin'"), '8', 'the audit log has them all');
-	is($cluster->sql(auditor => undef, 'SELECT bool_and(previous_digest IS NOT DISTINCT FROM before AND digest = recomputed)
-		FROM (SELECT previous_digest, digest, lag(digest) OVER (PARTITION BY account_id ORDER BY at) AS before,
-			sha256(convert_to(jsonb_build_array(id, at, actor, role, action, account_id, session_id, reason,
-				encode(previous_digest, \'hex\'))::text, \'UTF8\')) AS recomputed FROM cauce.audit_log) l', env => { PGTZ => 'UTC' }),
-		't', 'chained');
 	like($cluster->log, qr/session $session{'north-pro'} of account $account{'north-pro'} was opened by account $account{'north-admin'}/,
 		'the server log says so, too');
 	unlike($cluster->log, qr/(report|session|alert|segment) of north/, 'without content');
-
-	# grown runs SQL as the admin and gives how many entries and how many lines of the server log came of it.
-	my $grown = sub {
-		my @count = (
-			sub { $cluster->superuser('SELECT count(*) FROM cauce.audit_log') },
-			sub { scalar(() = $cluster->log =~ /was opened by account/g) });
-		my @before = map { $_->() } @count;
-		$cluster->sql(app => $token{'north-admin'}, @_);
-		return join ' ', map { $count[$_]->() - $before[$_] } 0, 1;
-	};
-	my $read = 'SELECT body FROM cauce.report \g /dev/null';
-	my $read_one = "SELECT body FROM cauce.report WHERE session_id = '$session{'north-pro'}' \\g /dev/null";
-	is($grown->("BEGIN;\n$read\n$read\nSAVEPOINT a;\n$read\nROLLBACK TO a; COMMIT"), '2 2', 'one entry a session and transaction');
-	is($grown->("BEGIN; SAVEPOINT a;\n$read_one\nROLLBACK TO a;\n$read_one\nCOMMIT"), '1 2',
-		'an entry that was rolled back is written again');
-	is($grown->("BEGIN;\n$read_one\nROLLBACK"), '0 1', 'ROLLBACK undoes the entry, but not the line in the server log');
 
 	my $wire = CauceWire->connect($cluster, 'app');
 	$wire->execute(q{SELECT set_config('cauce.token', $1, false)}, [ $token{'north-admin'} ]);
@@ -256,8 +235,6 @@ subtest 'an admin of an organization with admin_access content' => sub {
 	is($result && $result->{rows}[0][0], 'report of north-pro', 'by the extended protocol, as drivers do');
 	$wire->close;
 
-	is($cluster->try_sql(app => $token{'north-admin'}, "BEGIN READ ONLY; SELECT body FROM cauce.report")->{sqlstate},
-		'25006', 'nothing opens where it cannot be audited');
 	my $write = $cluster->try_sql(app => $token{'north-admin'}, "UPDATE cauce.report SET body = 'x' WHERE account_id <> cauce.account_id();
 		DELETE FROM cauce.report WHERE account_id <> cauce.account_id();
 		DELETE FROM cauce.session WHERE account_id <> cauce.account_id()");

@@ -174,7 +174,7 @@ subtest 'tampering shows' => sub {
 	my $middle = $id[ @id / 2 ];
 	# verified gives t and f for the certificates in their order, with a change made and undone.
 	my $verified = sub {
-		return $cluster->sql(postgres => $token, "BEGIN; SET LOCAL session_replication_role = replica; $_[0];
+		return $cluster->sql(postgres => $token, "BEGIN; ALTER TABLE cauce.erasure_certificate DISABLE TRIGGER cauce_append_only; $_[0];
 			SELECT string_agg(left(cauce.verify_certificate(id)::text, 1), '' ORDER BY erased_at) FROM cauce.erasure_certificate; ROLLBACK");
 	};
 	is($verified->('SELECT 1 WHERE false'), 't' x @id, 'untouched');

@@ -26,6 +26,8 @@ for my $subject (sort keys %token)
 }
 $cluster->superuser(q{UPDATE cauce.organization SET admin_access = 'content' WHERE name = 'north'});
 $cluster->sql(app => $cluster->token('north-admin'), 'SELECT body FROM cauce.report \g /dev/null');
+$cluster->sql(app => $cluster->token('north-admin'), q{SELECT cauce.invite_member('somebody')});
+$cluster->sql(postgres => $token{'north-pro'}, q{SELECT cauce.break_glass(id, 'to be dumped') FROM cauce.account WHERE subject = 'solo'});
 $cluster->superuser('SELECT cauce.run_retention()');
 
 # All but the history of this server's own runs.

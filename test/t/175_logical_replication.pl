@@ -117,6 +117,18 @@ subtest 'a key destroyed at the publisher' => sub {
 	$open->close;
 };
 
+subtest 'an audit log that is the publisher\'s' => sub {
+	is($subscriber->try_sql(app => $publisher->token('mallory'), 'SELECT count(*) FROM cauce.report')->{sqlstate}, '28000', 'an identity is refused');
+	my $altered = $subscriber->try_sql(postgres => undef, 'ALTER TABLE cauce.alert FORCE ROW LEVEL SECURITY');
+	is($altered->{sqlstate}, '55000', 'what would be an entry is refused');
+	sleep 1;
+	$publisher->sql(app => $token{'north-pro'}, q{SELECT cauce.set_retention(80)});
+	$publisher->superuser('ALTER TABLE cauce.alert FORCE ROW LEVEL SECURITY');
+	ok(synchronized($subscriber, 'cauce'), 'the publisher\'s entries arrive');
+	is_deeply(stored($subscriber), stored($publisher), 'byte for byte');
+	is($subscriber->superuser('SELECT count(*) FROM cauce.verify_audit()'), 0, 'and verify');
+};
+
 subtest 'retention' => sub {
 	$publisher->sql(app => $token{'north-pro'}, q{INSERT INTO cauce.session (title, started_at) VALUES ('due', now() - interval '100 days')});
 	ok(synchronized($subscriber, 'cauce'), 'a session that is due arrives');

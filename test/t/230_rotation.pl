@@ -134,7 +134,7 @@ subtest 'new data keys' => sub {
 	is($cluster->superuser('SELECT count(*) FROM cauce.data_key WHERE (generation = 1) = (resealed_at IS NULL)'), '0', 'and nothing under the first');
 	is(content($_), $before{$_}, "$_ reads everything") for sort keys %token;
 	is($cluster->superuser('SELECT md5(string_agg(updated_at::text, $$,$$ ORDER BY id)) FROM cauce.report'), $updated, 'no report looks as if it had been changed');
-	is($cluster->superuser(q{SELECT count(*) FROM cauce.audit_log}), '0', 'nobody opened anything');
+	is($cluster->superuser(q{SELECT count(*) FROM cauce.audit_log WHERE action = 'open'}), '0', 'nobody opened anything');
 	$cluster->superuser(q{SELECT cauce.rotate_data_keys(older_than => '1 day')});
 	ok(rotated(), 'a rotation of old keys');
 	is_deeply([ keys %{ generations() } ], [2], 'leaves young ones');
