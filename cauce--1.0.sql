@@ -506,13 +506,26 @@ CREATE INDEX alert_rule_organization_id ON cauce.alert_rule (organization_id);
 CREATE INDEX alert_rule_account_id ON cauce.alert_rule (account_id);
 COMMENT ON TABLE cauce.alert_rule IS 'phrases that raise an alert, kept by an organization or an account';
 
+CREATE TABLE cauce.former_name (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	former_schema name NOT NULL,
+	former_table name NOT NULL,
+	former_column name,
+	"schema" name NOT NULL,
+	"table" name NOT NULL,
+	"column" name
+);
+COMMENT ON TABLE cauce.former_name IS 'renamings that rebind() was told of: archives from before have the former names';
+
 -- What pg_dump carries beside CREATE EXTENSION.
 DO $$
 DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
-		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'break_glass_grant', 'invitation', 'retention_failure', 'alert_rule'] LOOP
+		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'break_glass_grant', 'invitation', 'retention_failure', 'alert_rule',
+		'former_name', 'former_name_id_seq'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -1604,8 +1617,9 @@ BEGIN
 	EXECUTE format('ALTER TABLE %s ALTER COLUMN account_id SET NOT NULL, ALTER COLUMN account_id SET DEFAULT cauce.account_id(),
 		ALTER COLUMN %I SET NOT NULL', "table", session_column);
 	IF NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = "table" AND conname = 'cauce_session') THEN
+		-- No cascade: it would run triggers of the table as whoever deletes the session. Erasure deletes its rows itself.
 		EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_session FOREIGN KEY (account_id, %I)
-			REFERENCES cauce.session (account_id, id) ON DELETE CASCADE', "table", session_column);
+			REFERENCES cauce.session (account_id, id)', "table", session_column);
 	END IF;
 	PERFORM cauce.index_sessions("table", session_column);
 	EXECUTE format('CREATE TRIGGER cauce_hold BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION cauce.hold_row()', "table");
@@ -1754,8 +1768,9 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'table % is not protected', "table" USING ERRCODE = '42704', HINT = 'cauce.protected_table lists those that are.';
 	END IF;
-	IF ("column" IS NULL) <> (former_column IS NULL) OR NOT coalesce("column" = ANY (p.sealed_columns), true) THEN
-		RAISE EXCEPTION 'no sealed column is named, or not what it was called before' USING ERRCODE = '22023';
+	IF ("column" IS NULL) <> (former_column IS NULL) OR "column" IS NOT NULL
+		AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rebind."table" AND a.attname = rebind."column" AND a.attnum > 0) THEN
+		RAISE EXCEPTION 'no column is named, or not what it was called before' USING ERRCODE = '22023';
 	END IF;
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', "table");
 	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
@@ -1767,11 +1782,14 @@ BEGIN
 	END LOOP;
 	EXECUTE format('DROP TRIGGER zz_cauce_seal ON %s', "table");
 	PERFORM cauce.seal_trigger("table", p.session_column, '');
+	INSERT INTO cauce.former_name (former_schema, former_table, former_column, "schema", "table", "column")
+		SELECT coalesce(former_schema, n.nspname), coalesce(rebind.former_table, c.relname), rebind.former_column, n.nspname, c.relname, rebind."column"
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rebind."table";
 	RETURN done;
 END
 $$;
 COMMENT ON FUNCTION cauce.rebind(regclass, name, name, name, name) IS
-	'after a protected table, its schema or a sealed column was renamed: binds what was bound to the former names to those of now; anything else that is out of place raises 42501, and nothing changes; rows written';
+	'after a protected table, its schema or a column was renamed: binds what was bound to the former names to those of now, and has archives from before restored under them; anything else that is out of place raises 42501, and nothing changes; rows written';
 
 CREATE FUNCTION cauce.unprotect("table" regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1884,7 +1902,7 @@ BEGIN
 	PERFORM cauce.seal_trigger("table", session_column, 'ALWAYS', 'adopting');
 	-- NOT VALID spares the long lock; a partitioned table cannot have it, and is read once while writers wait.
 	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_session FOREIGN KEY (account_id, %I)
-		REFERENCES cauce.session (account_id, id) ON DELETE CASCADE %s', "table", session_column,
+		REFERENCES cauce.session (account_id, id) %s', "table", session_column,
 		CASE (SELECT relkind FROM pg_class WHERE oid = "table") WHEN 'r' THEN 'NOT VALID' ELSE '' END);
 	EXECUTE format('ALTER TABLE %s ADD CONSTRAINT cauce_present CHECK (%s) NOT VALID', "table",
 		(SELECT string_agg(format('%I IS NOT NULL', n), ' AND ') FROM unnest(present) n));
@@ -2071,6 +2089,87 @@ END
 $$;
 COMMENT ON PROCEDURE cauce.protect_gradually(regclass, name, name[], integer) IS
 	'protect() of a big table in batches of about so many rows, each a transaction, beside readers and writers; stopped at any point, the same CALL goes on; cauce.protect_progress shows how far it is';
+
+--
+-- Archives of protected tables' rows. cauce's own: what src/archive_rows.c asks of the catalog.
+--
+
+CREATE FUNCTION cauce.key_condition(key pg_constraint) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format('p.%I OPERATOR(%I.%s) f.%I', p.attname, n.nspname, o.oprname, f.attname), ' AND ' ORDER BY u.at)
+	FROM unnest(key.confkey, key.conkey, key.conpfeqop) WITH ORDINALITY AS u (p, f, o, at)
+	JOIN pg_attribute p ON p.attrelid = key.confrelid AND p.attnum = u.p
+	JOIN pg_attribute f ON f.attrelid = key.conrelid AND f.attnum = u.f
+	JOIN pg_operator o ON o.oid = u.o
+	JOIN pg_namespace n ON n.oid = o.oprnamespace
+$$;
+COMMENT ON FUNCTION cauce.key_condition(pg_constraint) IS 'the condition under which a row f refers to a row p; cauce''s own';
+
+CREATE FUNCTION cauce.hanging_statements(OUT referrer text, OUT referred text, OUT hold text, OUT look text) RETURNS SETOF record
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH p AS MATERIALIZED (SELECT * FROM cauce.protected_table),
+	parts AS (
+		SELECT t.oid AS part, p.account_column, p.session_column, p."table"::oid AS root
+		FROM p, cauce.parts_of(p."table") t (oid)
+		UNION ALL
+		SELECT c::regclass, 'account_id', CASE c WHEN 'cauce.session' THEN 'id' ELSE 'session_id' END, NULL
+		FROM unnest(ARRAY['cauce.session', 'cauce.transcript_segment', 'cauce.report', 'cauce.alert']) c)
+	SELECT coalesce(r.root, k.conrelid)::regclass::text, k.confrelid::regclass::text,
+		format('SELECT 1 FROM %s WHERE %I = $1 AND %I = $2 FOR UPDATE', k.confrelid::regclass, h.account_column, h.session_column),
+		format('SELECT 1 FROM %s p JOIN %s f ON %s WHERE p.%I = $1 AND p.%I = $2 %s LIMIT 1', k.confrelid::regclass, k.conrelid::regclass,
+			cauce.key_condition(k), h.account_column, h.session_column,
+			CASE WHEN r.root IS NOT NULL THEN format('AND NOT (f.%I = $1 AND f.%I = $2)', r.account_column, r.session_column) ELSE '' END)
+	FROM pg_constraint k
+	JOIN parts h ON h.part = k.confrelid
+	LEFT JOIN parts r ON r.part = k.conrelid AND r.root IS NOT NULL
+	WHERE k.contype = 'f' AND k.conparentid = 0
+		AND k.conrelid NOT IN (SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'cauce'::regnamespace)
+		AND NOT (r.root IS NOT NULL AND k.confrelid = 'cauce.session'::regclass)
+$$;
+COMMENT ON FUNCTION cauce.hanging_statements() IS
+	'for each foreign key to rows of sessions: statements that hold the rows of session $2 of account $1, and that look for rows of others which refer to them; cauce''s own';
+
+CREATE FUNCTION cauce.kept_statements("table" oid, OUT name text, OUT code text, OUT rows text, OUT found text) RETURNS SETOF record
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT k.conname, CASE k.contype WHEN 'f' THEN '23503' ELSE '23505' END,
+		format('SELECT count(*) FROM %s f WHERE f.%I = $1 AND f.%I = $2%s', k.conrelid::regclass, p.account_column, p.session_column,
+			(SELECT string_agg(format(' AND f.%I IS NOT NULL', a.attname), '') FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))),
+		CASE k.contype WHEN 'f' THEN
+			format('WITH held AS (SELECT 1 FROM %s f JOIN %s p ON %s WHERE f.%I = $1 AND f.%I = $2 FOR KEY SHARE OF p) SELECT count(*) FROM held',
+				k.conrelid::regclass, k.confrelid::regclass, cauce.key_condition(k), p.account_column, p.session_column)
+		ELSE
+			format('SELECT count(*) FROM %1$s f JOIN %1$s p ON %2$s WHERE f.%3$I = $1 AND f.%4$I = $2', k.conrelid::regclass,
+				(SELECT string_agg(format('p.%1$I = f.%1$I', a.attname), ' AND ') FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)),
+				p.account_column, p.session_column)
+		END
+	FROM cauce.protected_table p, cauce.parts_of(p."table") t (oid)
+	JOIN pg_constraint k ON k.conrelid = t.oid
+	WHERE p."table" = kept_statements."table" AND k.conparentid = 0
+		AND (k.contype = 'f' AND k.confrelid <> 'cauce.session'::regclass AND to_jsonb(k)->>'conenforced' IS DISTINCT FROM 'false'
+			OR k.contype = 'u' AND k.condeferrable)
+$$;
+COMMENT ON FUNCTION cauce.kept_statements(oid) IS
+	'for each foreign key and each deferrable unique constraint of a protected table: statements that count its rows of session $2 of account $1, and those for which it holds; cauce''s own';
+
+CREATE FUNCTION cauce.names_of_today(INOUT "schema" text, INOUT "table" text, INOUT columns text[], since timestamptz)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	f cauce.former_name;
+BEGIN
+	FOR f IN SELECT * FROM cauce.former_name n WHERE n.at > since ORDER BY n.id LOOP
+		CONTINUE WHEN f.former_schema <> "schema" OR f.former_table <> "table";
+		"schema" := f."schema";
+		"table" := f."table";
+		columns := array_replace(columns, f.former_column::text, f."column"::text);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cauce.names_of_today(text, text, text[], timestamptz) IS
+	'what a table and its columns are called now, by what rebind() was told since; cauce''s own';
 
 --
 -- Views
@@ -2299,6 +2398,7 @@ ALTER TABLE cauce.retention_run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECUR
 ALTER TABLE cauce.retention_failure ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert_rule ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.protect_job ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.former_name ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY mine ON cauce.organization FOR SELECT TO cauce_app
 	USING (id = (SELECT cauce.organization_id()));

@@ -79,7 +79,8 @@ SELECT DISTINCT attrelid::regclass FROM pg_attribute JOIN pg_class c ON c.oid = 
 -- Every table and sequence is part of a dump, but for the history of this server's own retention runs.
 SELECT oid::regclass FROM pg_class
 	WHERE relnamespace = 'cauce'::regnamespace AND relkind IN ('r', 'S', 'p')
-		AND NOT oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'cauce')::oid[]);
+		AND NOT oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'cauce')::oid[])
+	ORDER BY oid::regclass::text COLLATE "C";
 -- Views look with the eyes of the caller, or are barriers.
 SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'cauce'::regnamespace AND relkind = 'v' ORDER BY relname COLLATE "C";
 

@@ -16,13 +16,13 @@
 #include "utils/timestamp.h"
 
 #include "archive.h"
+#include "archive_rows.h"
 #include "authority.h"
 #include "binding.h"
 #include "datakey.h"
 #include "rewrap.h"
 #include "identity.h"
 #include "keyring.h"
-#include "protect.h"
 #include "sealed.h"
 #include "sealed_type.h"
 #include "secret.h"
@@ -34,6 +34,10 @@ PG_FUNCTION_INFO_V1(cauce_open_archive);
 
 /* An archive is erased after so many days, the longest retention there is, unless its owner does so before. */
 #define ARCHIVE_DAYS KEYRING_HORIZON_DAYS
+
+/* What a bundle says of its format; those of version 1 have no rows of protected tables. */
+#define BUNDLE_VERSION "2"
+#define BUNDLE_VERSIONS "1, 2"
 
 /* BundleBinding binds a bundle to its row. */
 void
@@ -63,29 +67,32 @@ LockSession(const pg_uuid_t *account, const pg_uuid_t *session)
 /*
  * TakeBundle takes the session's rows out of their tables and makes the bundle's
  * JSON of just these, so that a row is in the bundle or still in its table, never
- * in neither. Rows are sorted while they are sealed: a sort may spill to disk.
+ * in neither. Rows is the JSON of what was taken out of protected tables. Rows are
+ * sorted while they are sealed: a sort may spill to disk.
  */
 static text *
-TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session)
+TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows)
 {
 	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, TEXTOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session), CStringGetTextDatum(rows)};
 	bool isnull;
 
-	SpiRunSession(
-		&plan,
-		"WITH t AS (DELETE FROM cauce.transcript_segment"
-		"  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		" r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		" a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
-		" SELECT json_build_object('version', 1, 'session', row_to_json(s),"
-		" 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		"  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
-		" 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		"  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
-		" 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		"  FROM (SELECT * FROM a ORDER BY at_ms, id) o))::text"
-		" FROM cauce.session s WHERE account_id = $1 AND id = $2",
-		account, session, false);
+	SpiRun(&plan,
+		   "WITH t AS (DELETE FROM cauce.transcript_segment"
+		   "  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		   " r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		   " a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
+		   " SELECT json_build_object('version', " BUNDLE_VERSION ", 'session', row_to_json(s),"
+		   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
+		   " 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
+		   " 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		   "  FROM (SELECT * FROM a ORDER BY at_ms, id) o),"
+		   " 'protected', $3::json)::text"
+		   " FROM cauce.session s WHERE account_id = $1 AND id = $2",
+		   lengthof(types), types, values, NULL, false);
 	return DatumGetTextPP(SpiValue(0, 1, &isnull));
 }
 
@@ -150,17 +157,18 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
 	TimestampTz delete_after = GetCurrentTimestamp() + (TimestampTz) ARCHIVE_DAYS * USECS_PER_DAY;
+	const char *rows = NULL;
 	SpiScope scope;
 	bool found;
 
 	SpiEnter(&scope, false);
 	found = LockSession(account, session);
 	if (found)
-		ProtectedRefuseArchive(account, session);
+		rows = ArchiveRowsTake(account, session);
 	CustodyBegin(account, session);
 	if (found)
 	{
-		text *bundle = TakeBundle(account, session);
+		text *bundle = TakeBundle(account, session, rows);
 
 		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
 		RewrapFor(account, session, delete_after);
@@ -194,9 +202,12 @@ RequireBundle(const Sealed *sealed, const pg_uuid_t *account, const pg_uuid_t *s
 		DamagedBundle("The bundle belongs to another row.");
 }
 
-/* OpenBundle reads and opens an archive's bundle in custody; NULL when there is no such archive. */
+/*
+ * OpenBundle reads and opens an archive's bundle in custody, and tells when it was made; NULL when
+ * there is no such archive.
+ */
 static text *
-OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
+OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session, Datum *archived_at)
 {
 	static SPIPlanPtr plan = NULL;
 	Sealed *sealed;
@@ -207,11 +218,12 @@ OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session)
 	text *bundle;
 
 	if (SpiRunSession(&plan,
-					  "SELECT bundle FROM cauce.archived_session WHERE account_id = $1 AND id = $2"
-					  " FOR UPDATE",
+					  "SELECT bundle, archived_at FROM cauce.archived_session"
+					  " WHERE account_id = $1 AND id = $2 FOR UPDATE",
 					  account, session, false) == 0)
 		return NULL;
 	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull));
+	*archived_at = SpiValue(0, 2, &isnull);
 	RequireBundle(sealed, account, session);
 	if (SealedOpen(sealed, SEALED_BUNDLE, &utf8, &size) != OPEN_OK)
 		DamagedBundle("Its key is not there, or not this session's.");
@@ -231,7 +243,8 @@ RequireVersion(text *bundle)
 	Datum values[] = {PointerGetDatum(bundle)};
 	bool isnull;
 
-	SpiRun(&plan, "SELECT $1::json->>'version' = '1'", 1, types, values, NULL, true);
+	SpiRun(&plan, "SELECT ($1::json->>'version')::integer IN (" BUNDLE_VERSIONS ")", 1, types,
+		   values, NULL, true);
 	if (!DatumGetBool(SpiValue(0, 1, &isnull)) || isnull)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("the archive has a format that this version does not know"),
@@ -261,34 +274,45 @@ InsertBundle(text *bundle)
 		SpiRun(&plans[i], statements[i], 1, types, values, NULL, false);
 }
 
+/* Extend lets a session whose retention had ended live on: restored, it is not due again at once. */
+static void
+Extend(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+
+	SpiRunSession(&plan,
+				  "UPDATE cauce.session s SET retention_days = least(3650,"
+				  " ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
+				  " + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
+				  " FROM cauce.account a, cauce.session t LEFT JOIN cauce.organization o"
+				  " ON o.id = t.organization_id"
+				  " WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id"
+				  " AND t.account_id = s.account_id AND t.id = s.id AND s.retain_until <= now()",
+				  account, session, false);
+}
+
 /* RestoreSession puts an archived session back; false when there is no such archive. */
 static bool
 RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
-	static SPIPlanPtr extend = NULL;
 	static SPIPlanPtr remove = NULL;
+	Datum archived_at = (Datum) 0;
 	SpiScope scope;
 	text *bundle;
 
 	LockKeys(account); /* before the archive's row, as who erases the account does */
 	SpiEnter(&scope, false);
 	CustodyBegin(account, session);
-	bundle = OpenBundle(account, session);
+	bundle = OpenBundle(account, session, &archived_at);
 	if (bundle != NULL)
 	{
 		RequireVersion(bundle);
 		InsertBundle(bundle);
+		CustodyEnd(); /* code of others' may run next */
+		ArchiveRowsPut(PointerGetDatum(bundle), account, session, archived_at);
 		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
-		SpiRunSession(&extend,
-					  "UPDATE cauce.session s SET retention_days = least(3650,"
-					  " ceil(extract(epoch FROM now() - s.started_at) / 86400)::integer"
-					  " + coalesce(s.retention_days, a.retention_days, o.retention_days, 90))"
-					  " FROM cauce.account a, cauce.session t LEFT JOIN cauce.organization o ON "
-					  "o.id = t.organization_id"
-					  " WHERE s.account_id = $1 AND s.id = $2 AND a.id = s.account_id AND "
-					  "t.account_id = s.account_id AND t.id = s.id"
-					  " AND s.retain_until <= now()",
-					  account, session, false);
+		Extend(account, session);
+		CustodyBegin(account, session);
 		SpiRunSession(&remove,
 					  "DELETE FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
 					  account, session, false);
@@ -332,6 +356,36 @@ AccountAsks(const pg_uuid_t *account)
 	return who != NULL && who->scope == SCOPE_APP && SameUuid(&who->account, account);
 }
 
+/* OpenRows puts what rows of protected tables open to in the place of the rows themselves. */
+static Datum
+OpenRows(Datum opened, const char *json)
+{
+	Datum bundle = CStringGetTextDatum(json);
+	StringInfoData member;
+	SpiScope scope;
+	char *rows;
+	Datum shown;
+
+	initStringInfo(&member);
+	SpiEnter(&scope, true);
+	rows = ArchiveRowsShow(bundle);
+	appendStringInfo(&member, "{\"protected\": %s}", rows); /* in the caller's memory */
+	SecretWipe(rows, strlen(rows));
+	SpiLeave(&scope);
+	SecretWipe(VARDATA_ANY(DatumGetTextPP(bundle)), VARSIZE_ANY_EXHDR(DatumGetTextPP(bundle)));
+	shown = DirectFunctionCall1(jsonb_in, CStringGetDatum(member.data));
+	SecretWipe(member.data, member.len);
+	return DirectFunctionCall2(jsonb_concat, opened, shown);
+}
+
+/* HasRows tells whether a bundle may hold rows of protected tables; version 1 does not. */
+static bool
+HasRows(Datum opened)
+{
+	return DatumGetBool(
+		DirectFunctionCall2(jsonb_exists, opened, CStringGetTextDatum("protected")));
+}
+
 /*
  * cauce.open_archive(account_id, id, bundle): what an archive holds, for whoever may open it
  * (28000, 42501), where it is: nothing is locked, nothing restored.
@@ -355,6 +409,8 @@ cauce_open_archive(PG_FUNCTION_ARGS)
 		RefuseToOpen(result);
 	json = TextFromUtf8(bytes, size, &size);
 	opened = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	if (HasRows(opened))
+		opened = OpenRows(opened, json);
 	SecretWipe(json, size);
 	pfree(json);
 	return opened;

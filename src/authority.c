@@ -23,6 +23,7 @@
 static bool custody = false;
 static pg_uuid_t custody_account;
 static pg_uuid_t custody_session;
+static Oid custody_user; /* who took it: while somebody else's code runs, nothing opens */
 static SubTransactionId custody_began = InvalidSubTransactionId;
 
 /* The keys of sessions whose opening this transaction has audited; lives in its memory. */
@@ -59,6 +60,7 @@ CustodyBegin(const pg_uuid_t *account, const pg_uuid_t *session)
 	custody = true;
 	custody_account = *account;
 	custody_session = *session;
+	custody_user = GetUserId();
 	custody_began = GetCurrentSubTransactionId();
 }
 
@@ -132,8 +134,8 @@ AuthorityOver(const DataKey *key)
 	const char *reason;
 	DataKey copy;
 
-	if (custody && key->has_session && SameUuid(&key->account, &custody_account) &&
-		SameUuid(&key->session, &custody_session))
+	if (custody && GetUserId() == custody_user && key->has_session &&
+		SameUuid(&key->account, &custody_account) && SameUuid(&key->session, &custody_session))
 		return AUTHORITY_GRANTED;
 
 	copy = *key; /* the look-ups below may reuse its slot */

@@ -267,8 +267,8 @@ IsErasing(const pg_uuid_t *account)
 }
 
 /*
- * DeleteContent deletes everything that hangs on a session, protected tables left to their
- * foreign keys; the counts as JSON. Inside of an SpiScope.
+ * DeleteContent deletes everything that hangs on a session; the counts as JSON. Inside of an
+ * SpiScope.
  */
 static char *
 DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
@@ -375,8 +375,8 @@ cauce_hold_rows(PG_FUNCTION_ARGS)
 
 /*
  * cauce.erase_session(), AFTER DELETE FOR EACH ROW. Its trigger's name sorts
- * before those of the foreign keys, so that the rows are counted before the
- * cascade would take them.
+ * before those of the foreign keys, so that the rows are counted before a
+ * cascade would take them, and gone before a key without one looks for them.
  */
 Datum
 cauce_erase_session(PG_FUNCTION_ARGS)

@@ -34,16 +34,6 @@ typedef struct Asked
 	pg_uuid_t session;
 } Asked;
 
-/* A protected table, as cauce.protected_table lists it. */
-typedef struct ProtectedTable
-{
-	Oid owner;
-	char *name; /* qualified and quoted */
-	char *account_column; /* quoted, as the next */
-	char *session_column;
-	bool adopting;
-} ProtectedTable;
-
 /* IsHeld asks whether a session is under legal hold, and keeps it from being put under one. */
 static bool
 IsHeld(const pg_uuid_t *account, const pg_uuid_t *session)
@@ -114,14 +104,14 @@ cauce_hold_row(PG_FUNCTION_ARGS)
 }
 
 /*
- * HasProtected tells, from what is known of cauce.session anyway, whether a table that
+ * HasReferrers tells, from what is known of a table of ours anyway, whether a table that
  * is not cauce's refers to it: each foreign key has its triggers there.
  */
 static bool
-HasProtected(void)
+HasReferrers(const char *name)
 {
-	Relation sessions = table_open(CauceTable("session"), AccessShareLock);
-	TriggerDesc *triggers = sessions->trigdesc;
+	Relation table = table_open(CauceTable(name), AccessShareLock);
+	TriggerDesc *triggers = table->trigdesc;
 	Oid ours = CauceSchema();
 	bool found = false;
 
@@ -131,39 +121,83 @@ HasProtected(void)
 
 		found = OidIsValid(referrer) && get_rel_namespace(referrer) != ours;
 	}
-	table_close(sessions, AccessShareLock);
+	table_close(table, AccessShareLock);
 	return found;
 }
 
-/* ProtectedTables lists them. Inside of an SpiScope. */
-static List *
+/* ProtectedMayHang asks about the tables that a session consists of. */
+bool
+ProtectedMayHang(void)
+{
+	return HasReferrers("session") || HasReferrers("report") || HasReferrers("alert") ||
+		   HasReferrers("transcript_segment");
+}
+
+/*
+ * ProtectedTables lists them, those that refer to others first, so that rows can be deleted in
+ * this order. immediate are the constraint triggers that could wait for the transaction's end,
+ * when they would run as whoever that is.
+ */
+List *
 ProtectedTables(void)
 {
 	static SPIPlanPtr plan = NULL;
 	List *tables = NIL;
 	uint64 count;
 
-	if (!HasProtected())
+	if (!HasReferrers("session"))
 		return NIL;
-	count = SpiRun(&plan,
-				   "SELECT c.relowner, p.\"table\"::text, quote_ident(p.account_column),"
-				   " quote_ident(p.session_column), p.adopting"
-				   " FROM cauce.protected_table p JOIN pg_class c ON c.oid = p.\"table\""
-				   " ORDER BY p.\"table\"::text COLLATE \"C\"",
-				   0, NULL, NULL, NULL, false);
+	count = SpiRun(
+		&plan,
+		"WITH RECURSIVE p AS MATERIALIZED (SELECT * FROM cauce.protected_table),"
+		" f AS (SELECT DISTINCT conrelid AS a, confrelid AS b FROM pg_constraint"
+		"  WHERE contype = 'f' AND conrelid <> confrelid AND conrelid IN (SELECT \"table\" FROM p)"
+		"  AND confrelid IN (SELECT \"table\" FROM p)),"
+		" r AS (SELECT a, b FROM f UNION SELECT r.a, f.b FROM r JOIN f ON f.a = r.b)"
+		" SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname), p.\"table\"::text,"
+		" quote_ident(p.account_column), quote_ident(p.session_column), p.adopting,"
+		" (SELECT 'SET CONSTRAINTS ' || string_agg(DISTINCT format('%I.%I', s.nspname, k.conname), "
+		"', ')"
+		"  || ' IMMEDIATE' FROM pg_constraint k JOIN pg_namespace s ON s.oid = k.connamespace"
+		"  WHERE k.contype = 't' AND k.condeferrable AND k.conrelid IN"
+		"  (SELECT * FROM cauce.parts_of(p.\"table\")))"
+		" FROM p JOIN pg_class c ON c.oid = p.\"table\" JOIN pg_namespace n ON n.oid = "
+		"c.relnamespace"
+		" ORDER BY (SELECT count(*) FROM r WHERE r.a = c.oid) DESC, p.\"table\"::text COLLATE "
+		"\"C\"",
+		0, NULL, NULL, NULL, false);
 	for (uint64 i = 0; i < count; i++)
 	{
 		ProtectedTable *table = palloc(sizeof(ProtectedTable));
 		bool isnull;
+		Datum immediate;
 
-		table->owner = DatumGetObjectId(SpiValue(i, 1, &isnull));
-		table->name = TextDatumGetCString(SpiValue(i, 2, &isnull));
-		table->account_column = TextDatumGetCString(SpiValue(i, 3, &isnull));
-		table->session_column = TextDatumGetCString(SpiValue(i, 4, &isnull));
-		table->adopting = DatumGetBool(SpiValue(i, 5, &isnull));
+		table->table = DatumGetObjectId(SpiValue(i, 1, &isnull));
+		table->owner = DatumGetObjectId(SpiValue(i, 2, &isnull));
+		table->name = TextDatumGetCString(SpiValue(i, 3, &isnull));
+		table->shown = TextDatumGetCString(SpiValue(i, 4, &isnull));
+		table->account_column = TextDatumGetCString(SpiValue(i, 5, &isnull));
+		table->session_column = TextDatumGetCString(SpiValue(i, 6, &isnull));
+		table->adopting = DatumGetBool(SpiValue(i, 7, &isnull));
+		immediate = SpiValue(i, 8, &isnull);
+		table->immediate = isnull ? NULL : TextDatumGetCString(immediate);
 		tables = lappend(tables, table);
 	}
 	return tables;
+}
+
+/* ProtectedFireAtOnce has the table's triggers fire at the end of each statement, as its owner. */
+void
+ProtectedFireAtOnce(const ProtectedTable *table)
+{
+	SpiActor before;
+
+	if (table->immediate == NULL)
+		return;
+	SpiBecome(table->owner, false, &before);
+	if (SPI_execute(table->immediate, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set the constraints of a protected table");
+	SpiReturn(&before);
 }
 
 /*
@@ -176,23 +210,21 @@ CountAs(Oid owner, const char *sql, const pg_uuid_t *account, Oid type, Datum va
 	Oid types[] = {UUIDOID, type};
 	Datum values[] = {UUIDPGetDatum(account), value};
 	SPIPlanPtr plan;
-	Oid user;
-	int security;
+	SpiActor before;
 	bool isnull;
 
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SpiBecome(owner, false, &before);
 	plan = SPI_prepare(sql, lengthof(types), types);
 	if (plan == NULL || SpiExecuteLatest(plan, values, NULL) != 1)
 		elog(ERROR, "could not count the rows of a protected table");
 	SPI_freeplan(plan);
-	SetUserIdAndSecContext(user, security);
+	SpiReturn(&before);
 	return DatumGetInt64(SpiValue(0, 1, &isnull));
 }
 
-/* RowsOf is the condition on a table's rows of session $2 of account $1. */
-static char *
-RowsOf(const ProtectedTable *table)
+/* ProtectedRowsOf gives the condition. */
+char *
+ProtectedRowsOf(const ProtectedTable *table)
 {
 	char *mine = psprintf("%s = $2 AND %s = $1", table->session_column, table->account_column);
 
@@ -202,30 +234,27 @@ RowsOf(const ProtectedTable *table)
 					table->account_column);
 }
 
-/* CountRows counts the rows of a session in one table. */
-static int64
-CountRows(const ProtectedTable *table, const pg_uuid_t *account, const pg_uuid_t *session)
+/* ProtectedCount counts. */
+int64
+ProtectedCount(const ProtectedTable *table, const pg_uuid_t *account, const pg_uuid_t *session)
 {
-	const char *sql = psprintf("SELECT count(*) FROM %s WHERE %s", table->name, RowsOf(table));
+	const char *sql =
+		psprintf("SELECT count(*) FROM %s WHERE %s", table->name, ProtectedRowsOf(table));
 
 	return CountAs(table->owner, sql, account, UUIDOID, UUIDPGetDatum(session));
 }
 
-/* DeletesOf is the query that deletes a table's rows and counts them. */
-static char *
-DeletesOf(const ProtectedTable *table, const char *condition)
-{
-	return psprintf("WITH gone AS (DELETE FROM %s WHERE %s RETURNING 1)"
-					" SELECT count(*) FROM gone",
-					table->name, condition);
-}
-
-/* DeleteRows deletes what a table under adoption has of a session, and counts it. */
+/* DeleteAs deletes a table's rows as its owner, whose triggers fire then and there, and counts them. */
 static int64
-DeleteRows(const ProtectedTable *table, const pg_uuid_t *account, const pg_uuid_t *session)
+DeleteAs(const ProtectedTable *table, const char *condition, const pg_uuid_t *account, Oid type,
+		 Datum value)
 {
-	return CountAs(table->owner, DeletesOf(table, RowsOf(table)), account, UUIDOID,
-				   UUIDPGetDatum(session));
+	const char *sql = psprintf("WITH gone AS (DELETE FROM %s WHERE %s RETURNING 1)"
+							   " SELECT count(*) FROM gone",
+							   table->name, condition);
+
+	ProtectedFireAtOnce(table);
+	return CountAs(table->owner, sql, account, type, value);
 }
 
 /* AppendCount adds a table's number of rows to a JSON object that has members already. */
@@ -233,23 +262,39 @@ static void
 AppendCount(StringInfo counts, const ProtectedTable *table, int64 rows)
 {
 	appendStringInfoString(counts, ", ");
-	escape_json(counts, table->name);
+	escape_json(counts, table->shown);
 	appendStringInfo(counts, ": " INT64_FORMAT, rows);
 }
 
-/* ProtectedErase counts, and deletes what no cascade would. */
+/* ProtectedRefuseLeft raises: a trigger of the application's can keep rows, or make new ones. */
+void
+ProtectedRefuseLeft(const ProtectedTable *table)
+{
+	ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					errmsg("rows of table %s could not be taken away", table->shown),
+					errdetail("Some are still there, so nothing was changed."),
+					errhint("Does a trigger of the table keep them, or make new ones?")));
+}
+
+/* ProtectedErase deletes and counts. */
 void
 ProtectedErase(const pg_uuid_t *account, const pg_uuid_t *session, StringInfo counts)
 {
+	List *tables = ProtectedTables();
 	ListCell *cell;
 
-	foreach (cell, ProtectedTables())
+	foreach (cell, tables)
 	{
 		const ProtectedTable *table = lfirst(cell);
 
-		AppendCount(counts, table,
-					table->adopting ? DeleteRows(table, account, session)
-									: CountRows(table, account, session));
+		AppendCount(
+			counts, table,
+			DeleteAs(table, ProtectedRowsOf(table), account, UUIDOID, UUIDPGetDatum(session)));
+	}
+	foreach (cell, tables)
+	{
+		if (ProtectedCount(lfirst(cell), account, session) > 0)
+			ProtectedRefuseLeft(lfirst(cell));
 	}
 }
 
@@ -280,20 +325,6 @@ SessionsOf(const pg_uuid_t *account)
 	return SpiValue(0, 1, &isnull);
 }
 
-/* RequireGone raises: a trigger of the application's can keep rows, or make new ones. */
-static void
-RequireGone(const ProtectedTable *table, const pg_uuid_t *account, Datum sessions)
-{
-	const char *sql =
-		psprintf("SELECT count(*) FROM %s WHERE %s", table->name, RowsOfAccount(table));
-
-	if (CountAs(table->owner, sql, account, UUIDARRAYOID, sessions) > 0)
-		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-						errmsg("rows of table %s could not be erased", table->name),
-						errdetail("Some are still there, so nothing was erased."),
-						errhint("Does a trigger of the table keep them, or make new ones?")));
-}
-
 /* ProtectedEraseAccount deletes and counts. */
 void
 ProtectedEraseAccount(const pg_uuid_t *account, StringInfo counts)
@@ -307,29 +338,15 @@ ProtectedEraseAccount(const pg_uuid_t *account, StringInfo counts)
 		const ProtectedTable *table = lfirst(cell);
 
 		AppendCount(counts, table,
-					CountAs(table->owner, DeletesOf(table, RowsOfAccount(table)), account,
-							UUIDARRAYOID, sessions));
+					DeleteAs(table, RowsOfAccount(table), account, UUIDARRAYOID, sessions));
 	}
 	foreach (cell, tables)
-		RequireGone(lfirst(cell), account, sessions);
-}
-
-/* ProtectedRefuseArchive raises. */
-void
-ProtectedRefuseArchive(const pg_uuid_t *account, const pg_uuid_t *session)
-{
-	ListCell *cell;
-
-	foreach (cell, ProtectedTables())
 	{
 		const ProtectedTable *table = lfirst(cell);
+		const char *left =
+			psprintf("SELECT count(*) FROM %s WHERE %s", table->name, RowsOfAccount(table));
 
-		if (CountRows(table, account, session) > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a session with rows in a protected table cannot be archived"),
-					 errdetail("Table %s has rows of it, and an archive would not hold them.",
-							   table->name),
-					 errhint("Choose the retention action delete, or remove the rows first.")));
+		if (CountAs(table->owner, left, account, UUIDARRAYOID, sessions) > 0)
+			ProtectedRefuseLeft(table);
 	}
 }

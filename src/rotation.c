@@ -384,17 +384,14 @@ RenewRow(HeapTuple row, TupleDesc descriptor, Datum *values, char *nulls)
 static void
 WriteRow(SPIPlanPtr plan, const Sealing *table, Datum *values, const char *nulls)
 {
-	Oid user;
-	int security;
+	SpiActor before;
 
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(table->owner, security | SECURITY_LOCAL_USERID_CHANGE |
-											 SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	SpiBecome(table->owner, true, &before);
 	if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_UPDATE || SPI_processed != 1)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 						errmsg("a row could not be sealed anew"),
 						errhint("Does a trigger or a rule of the table stand in the way?")));
-	SetUserIdAndSecContext(user, security);
+	SpiReturn(&before);
 }
 
 /* ReadRows runs one of a table's queries; gives the number of rows, which are in SPI_tuptable. */

@@ -241,24 +241,29 @@ RowColumn(const RowShape *shape, Relation relation, AttrNumber column)
 	return name;
 }
 
-/*
- * CanonicalText is a value's text under fixed settings: what a time or a number looks like must
- * depend neither on who writes the row nor on who looks at it. docs/format.md lists them.
- */
-static char *
-CanonicalText(FmgrInfo *out, Datum value)
+/* CanonicalSettings sets them. */
+void
+CanonicalSettings(void)
 {
 	static const char *const settings[][2] = {{"DateStyle", "ISO, YMD"},
 											  {"IntervalStyle", "postgres"},
 											  {"TimeZone", "UTC"},
 											  {"bytea_output", "hex"},
 											  {"extra_float_digits", "1"}};
-	int level = NewGUCNestLevel();
-	char *text;
 
 	for (Size i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* CanonicalText is a value's text under fixed settings. */
+static char *
+CanonicalText(FmgrInfo *out, Datum value)
+{
+	int level = NewGUCNestLevel();
+	char *text;
+
+	CanonicalSettings();
 	text = OutputFunctionCall(out, value);
 	AtEOXact_GUC(true, level);
 	return text;

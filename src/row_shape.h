@@ -77,6 +77,12 @@ extern const char *RowColumn(const RowShape *shape, Relation relation, AttrNumbe
 extern void RowFormerName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);
 extern const char *RowFormerColumn(const RowShape *shape, const char *column);
 
+/*
+ * CanonicalSettings sets what values look like as text, until the end of the caller's GUC nest
+ * level: that depends neither on who writes nor on who looks. docs/format.md lists the settings.
+ */
+extern void CanonicalSettings(void);
+
 /* RowName lists schema, table and primary key: what every binding of the row begins with. */
 extern void RowName(StringInfo name, RowShape *shape, Relation relation, HeapTuple row);
 

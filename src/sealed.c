@@ -220,6 +220,13 @@ ReadHeader(const Sealed *sealed, SealedKind kind)
 	return header;
 }
 
+/* SealedKindOf reads the flags. */
+SealedKind
+SealedKindOf(const Sealed *sealed)
+{
+	return (SealedKind) (ReadAnyHeader(sealed).flags & SEALED_KIND_MASK);
+}
+
 /* SealedCheckForm checks the form. */
 void
 SealedCheckForm(const Sealed *sealed, SealedKind kind)

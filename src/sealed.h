@@ -125,6 +125,9 @@ extern bool SealedIsCurrent(const Sealed *head);
  */
 extern Sealed *SealedRenew(Sealed *sealed);
 
+/* SealedKindOf reads what kind of value it is, as it says itself. Raises XX001 for what is none. */
+extern SealedKind SealedKindOf(const Sealed *sealed);
+
 /* SealedCheckForm raises XX001 unless the bytes have the form of a sealed value of that kind. */
 extern void SealedCheckForm(const Sealed *sealed, SealedKind kind);
 

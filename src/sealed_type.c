@@ -146,14 +146,26 @@ MayHandInSealed(void)
 	return OidIsValid(cauce_operator) && has_privs_of_role(role, cauce_operator);
 }
 
-/* FromSealedForm decodes the sealed text form. */
-static Sealed *
-FromSealedForm(SealedKind kind, const char *text, Size size)
+/* HasSealedPrefix tells text that looks like the form of a sealed value. */
+static bool
+HasSealedPrefix(const char *bytes, Size size)
 {
-	Size room = (size - PREFIX_BYTES) / 4 * 3 + 3; /* pg_b64_dec_len() overflows, too */
-	Sealed *sealed = palloc(VARHDRSZ + room);
+	return size >= PREFIX_BYTES && memcmp(bytes, SealedPrefix, PREFIX_BYTES) == 0;
+}
+
+/* SealedFromForm decodes. */
+Sealed *
+SealedFromForm(SealedKind kind, const char *text, Size size)
+{
+	Size room;
+	Sealed *sealed;
 	int got;
 
+	if (!HasSealedPrefix(text, size))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a sealed value is damaged"),
+						errdetail("It does not begin with \"%s\".", SealedPrefix)));
+	room = (size - PREFIX_BYTES) / 4 * 3 + 3; /* pg_b64_dec_len() overflows, too */
+	sealed = palloc(VARHDRSZ + room);
 	/* By major, bytes are of char or of uint8. */
 	got = pg_b64_decode(text + PREFIX_BYTES, (int) (size - PREFIX_BYTES), (void *) VARDATA(sealed),
 						(int) room);
@@ -162,7 +174,7 @@ FromSealedForm(SealedKind kind, const char *text, Size size)
 						errdetail("What follows \"%s\" is not base64.", SealedPrefix),
 						errhint("Only values that a dump or a replica holds begin so.")));
 	SET_VARSIZE(sealed, VARHDRSZ + got);
-	SealedCheckForm(sealed, kind);
+	SealedCheckForm(sealed, kind != 0 ? kind : SealedKindOf(sealed));
 	return sealed;
 }
 
@@ -170,9 +182,9 @@ FromSealedForm(SealedKind kind, const char *text, Size size)
 Sealed *
 TakeSealedForm(SealedKind kind, const char *bytes, Size size)
 {
-	if (size < PREFIX_BYTES || memcmp(bytes, SealedPrefix, PREFIX_BYTES) != 0 || !MayHandInSealed())
+	if (!HasSealedPrefix(bytes, size) || !MayHandInSealed())
 		return NULL;
-	return FromSealedForm(kind, bytes, size);
+	return SealedFromForm(kind, bytes, size);
 }
 
 /* SealText seals. */
@@ -219,9 +231,9 @@ DestroyedKey(void)
 					 "row from a backup.")));
 }
 
-/* ToSealedForm encodes the sealed bytes. */
-static char *
-ToSealedForm(const Sealed *sealed, Size *size)
+/* SealedToForm encodes. */
+char *
+SealedToForm(const Sealed *sealed, Size *size)
 {
 	Size bytes = VARSIZE_ANY_EXHDR(sealed);
 	Size room = (bytes + 2) / 3 * 4; /* pg_b64_enc_len() overflows from 512 MB on */
@@ -262,7 +274,7 @@ OpenToShow(const Sealed *sealed, SealedKind kind, char **bytes, Size *size)
 				DestroyedKey(); /* an archive must hold content, never what looks like it */
 			break;
 	}
-	*bytes = ToSealedForm(sealed, size);
+	*bytes = SealedToForm(sealed, size);
 	return false;
 }
 

@@ -27,6 +27,13 @@ extern bool TypeHoldsSealed(Oid type);
  */
 extern Sealed *TakeSealedForm(SealedKind kind, const char *bytes, Size size);
 
+/*
+ * SealedToForm gives a value's text form, whoever is asking; SealedFromForm the value, and raises
+ * XX001 for anything else; kind 0 stands for any. For code that moves sealed values and never for what a client says.
+ */
+extern char *SealedToForm(const Sealed *sealed, Size *size);
+extern Sealed *SealedFromForm(SealedKind kind, const char *text, Size size);
+
 /* SealText seals text in the server's encoding as UTF-8, for the identity in force. */
 extern Sealed *SealText(SealedKind kind, const char *text, Size size);
 

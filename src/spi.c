@@ -87,6 +87,25 @@ SpiLeave(SpiScope *scope)
 	SetUserIdAndSecContext(scope->user, scope->security);
 }
 
+/* SpiBecome switches. */
+void
+SpiBecome(Oid owner, bool restricted, SpiActor *before)
+{
+	int security = SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS;
+
+	GetUserIdAndSecContext(&before->user, &before->security);
+	if (restricted)
+		security |= SECURITY_RESTRICTED_OPERATION;
+	SetUserIdAndSecContext(owner, before->security | security);
+}
+
+/* SpiReturn switches back. */
+void
+SpiReturn(const SpiActor *before)
+{
+	SetUserIdAndSecContext(before->user, before->security);
+}
+
 /* Prepare prepares a statement whose plan is kept, once a process. */
 static void
 Prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)

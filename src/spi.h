@@ -53,6 +53,21 @@ extern uint64 SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *
 /* SpiValue reads column (from 1) of row (from 0) of the last result. */
 extern Datum SpiValue(uint64 row, int column, bool *isnull);
 
+/* Who cauce's own code was before it became somebody else. */
+typedef struct SpiActor
+{
+	Oid user;
+	int security;
+} SpiActor;
+
+/*
+ * SpiBecome goes on as the owner of an application's table, past that table's policies, so that
+ * code which the owner put on it never runs with our rights; also restricted, nothing opens for
+ * it, and it can leave nothing behind for the end of the transaction. SpiReturn undoes it.
+ */
+extern void SpiBecome(Oid owner, bool restricted, SpiActor *before);
+extern void SpiReturn(const SpiActor *before);
+
 /*
  * LockChain serializes, until the transaction ends, whatever appends to one chain
  * of an account. Its lock is out of reach of the SQL functions for advisory locks.

@@ -3,9 +3,10 @@
 //
 //	node test/open_sealed.mjs KEYRING ROW [SCHEMA TABLE KEY… COLUMN] < SEALED
 //
-// KEYRING is the keyring's file; ROW a file with the value's row of cauce.data_key, as to_jsonb() prints it;
-// SEALED a cauce1:… or, as bytea is printed, \x…. Prints the plaintext. With the fields of a place it also checks
-// that the value belongs there. Fails, and prints nothing, when anything does not fit.
+// KEYRING is the keyring's file; ROW a file with the value's row of cauce.data_key, as to_jsonb() prints it, or an
+// array of such rows; SEALED a cauce1:… or, as bytea is printed, \x…. Prints the plaintext; of a bundle with the rows
+// of protected tables opened, each value checked to belong where it is. With the fields of a place it also checks that
+// the value belongs there. Fails, and prints nothing, when anything does not fit.
 import { createDecipheriv, createHash, hkdfSync } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -35,18 +36,50 @@ export function unwrap(keyring, row) {
 }
 
 // The dictionary is the strings of src/dictionary.h, one behind the other.
-const dictionary = Buffer.from([...readFileSync(new URL('../src/dictionary.h', import.meta.url), 'utf8')
+export const dictionary = Buffer.from([...readFileSync(new URL('../src/dictionary.h', import.meta.url), 'utf8')
 	.matchAll(/^\t"(.*)"/gm)].map((line) => line[1]).join(''));
 
 // rowKey gives the key that an account's data key stands for in the account's own row.
 export const rowKey = (dataKey) => hkdf(dataKey, '', 'cauce row 1');
 
+// bytes gives those of a sealed form.
+const bytes = (text) => text.startsWith('cauce1:') ? Buffer.from(text.slice(7), 'base64') : Buffer.from(text.slice(2), 'hex');
+
+// rowOf finds a value's data key among several, by id and generation.
+const rowOf = (rows, value) => rows.find((row) => value.subarray(4, 20).equals(uuid(row.id)) && value.readUInt16BE(2) === row.generation)
+	?? fail('value: another data key');
+
+// openRows gives the rows of one protected table in a bundle as objects, opened.
+function openRows(keyring, keys, { schema, table, primary_key, columns, sealed, rows }) {
+	return rows.map((row) => {
+		const at = (name) => row[columns.indexOf(name)];
+		const place = (name, ...more) => [schema, table, ...primary_key.map(at), name, ...more];
+		const opened = (form, where) => open(keyring, keys, bytes(form), where).toString();
+		return Object.fromEntries(columns.map((name) => {
+			let value = at(name);
+			if (sealed.includes(name) && value?.items)
+				value = value.items.map((item, i) => item && opened(item, place(name, String(i + 1))));
+			else if (sealed.includes(name) && value !== null)
+				value = opened(value, place(name));
+			return [name, value];
+		}));
+	});
+}
+
+// openBundle gives a bundle's JSON, opened.
+function openBundle(keyring, keys, json) {
+	const bundle = JSON.parse(json);
+	[1, 2].includes(bundle.version) || fail('bundle: version');
+	bundle.protected = bundle.protected?.map((table) => ({ schema: table.schema, table: table.table, rows: openRows(keyring, keys, table) }));
+	return JSON.stringify(bundle);
+}
+
 // open gives the plaintext of a value.
-function open(keyring, row, value, place) {
+function open(keyring, keys, value, place) {
+	const row = rowOf(keys, value);
 	const [header, nonce, ciphertext, tag] = [[0, 36], [36, 48], [48, -16], [-16]].map(([from, to]) => value.subarray(from, to));
 	const [version, flags, binding] = [header[0], header[1], header.subarray(20)];
 	version === 1 && (flags & 0xc0) === 0 || fail('value: version or flags');
-	header.subarray(4, 20).equals(uuid(row.id)) && header.readUInt16BE(2) === row.generation || fail('value: another data key');
 	const dataKey = unwrap(keyring, row);
 	const key = flags & 0x20 ? hkdf(dataKey, binding, 'cauce input 1') : row.session_id ? dataKey : rowKey(dataKey);
 	let plain = deciphered(createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 }).setAAD(header).setAuthTag(tag), ciphertext);
@@ -59,12 +92,11 @@ function open(keyring, row, value, place) {
 		const fields = Buffer.concat(place.flatMap((field) => [integer(4, Buffer.byteLength(field)), Buffer.from(field)]));
 		createHash('sha256').update(fields).digest().subarray(0, 16).equals(binding) || fail('value: another place');
 	}
-	return plain;
+	return (flags & 0x0f) === 4 ? openBundle(keyring, keys, plain) : plain;
 }
 
 if (import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
 	const [keyring, row, ...place] = process.argv.slice(2);
-	const text = readFileSync(0, 'latin1').trim();
-	const value = text.startsWith('cauce1:') ? Buffer.from(text.slice(7), 'base64') : Buffer.from(text.slice(2), 'hex');
-	process.stdout.write(open(readKeyring(keyring), JSON.parse(readFileSync(row)), value, place));
+	const value = bytes(readFileSync(0, 'latin1').trim());
+	process.stdout.write(open(readKeyring(keyring), [JSON.parse(readFileSync(row))].flat(), value, place));
 }

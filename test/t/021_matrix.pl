@@ -155,6 +155,9 @@ key_signal                                     | superusers                     
 protected_table                                | members / support / stream / operator / nobody | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
 protected_table                                | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
 
+former_name                                    | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
+former_name                                    | superusers                           | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
+
 protect_job                                    | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
 protect_job                                    | superusers                           | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
 TABLE
@@ -185,6 +188,8 @@ my %relation = (
 		sqlstate => q{'x'}, attempts => 1, failed_at => q{'2026-01-01'}, retry_at => q{'2026-01-01'} ] },
 	protect_job => { key => q{'server'}, content => 'phase', set => 'phase', server => 1, row => [ '"table"' => q{'cauce.report'}, session_column => q{'x'},
 		encrypt => q{'{}'}, rows_total => 1 ] },
+	former_name => { key => q{'server'}, content => 'former_table', set => 'former_table', server => 1,
+		row => [ former_schema => q{'x'}, former_table => q{'x'}, schema => q{'x'}, '"table"' => q{'x'} ] },
 	alert_rule => { key => 'account_id', content => 'pattern', set => 'pattern', row => [ account_id => '{account}', pattern => q{'x'}, kind => q{'x'} ] },
 	'public.note' => { key => 'account_id', content => 'body', sealed => 1, set => 'body', row => [ id => 99, account_id => '{account}', session => '{session}', body => q{'x'} ] },
 	transcript => { key => 'account_id', content => 'line', sealed => 1, set => 'line', row => [ account_id => '{account}' ] },
@@ -237,6 +242,7 @@ for my $who (@subjects)
 		INSERT INTO cauce.key_rotation (account_id, made_before, keys, finished_at) VALUES ('$account{$who}', '2026-01-01', 1, now())");
 }
 $cluster->superuser(q{INSERT INTO cauce.retention_run (started_at) VALUES (now());
+	INSERT INTO cauce.former_name (former_schema, former_table, schema, "table") VALUES ('x', 'x', 'y', 'y');
 	INSERT INTO cauce.protect_job ("table", session_column, encrypt, rows_total) VALUES ('public.note', 'session', '{body}', 1)});
 my $stream = $cluster->sql(app => $token{'north-pro'}, "SELECT cauce.stream_token('$session{'north-pro'}')");
 

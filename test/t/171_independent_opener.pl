@@ -3,13 +3,14 @@
 use strict;
 use warnings;
 use CauceTest;
+use Encode qw(decode);
 use File::Temp qw(tempdir);
 use IPC::Run qw(run);
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
 
-my $cluster = CauceTest->start;
+my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'");
 my $token = $cluster->token('north-pro');
 my $private = tempdir(CLEANUP => 1);
 chmod 0700, $private;
@@ -115,7 +116,23 @@ subtest 'a bundle' => sub {
 	is($cluster->superuser(q{\getenv bundle BUNDLE
 		SELECT :'bundle'::jsonb->>'version', :'bundle'::jsonb#>>'{session,client}', :'bundle'::jsonb#>>'{transcript_segment,0,body}',
 			length(:'bundle'::jsonb#>>'{report,0,body}')}, env => { BUNDLE => $result->{out} }),
-		"1|Zoë 訪問 17|short|@{[$cluster->superuser(qq{SELECT length('$long')})]}", 'opens') or diag $result->{err};
+		"2|Zoë 訪問 17|short|@{[$cluster->superuser(qq{SELECT length('$long')})]}", 'opens') or diag $result->{err};
+};
+
+subtest 'a bundle with rows of a protected table, made before the keys were rotated' => sub {
+	my $id = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title) VALUES ('x') RETURNING id});
+	$cluster->superuser(q{CREATE TABLE public."a note" (n int, at date, s uuid, words text, list jsonb[], plain text, PRIMARY KEY (at, n)); GRANT ALL ON public."a note" TO app;
+		SELECT cauce.protect('public."a note"', 's', '{words,list}')});
+	$cluster->sql(app => $token, qq{INSERT INTO public."a note" (n, at, s, words, list, plain) VALUES (7, '2024-02-29', '$id', '$long', ARRAY['{"a": 1}', NULL, '"b"']::jsonb[], 'plain'); SELECT cauce.archive_session('$id')});
+	$cluster->superuser('SELECT cauce.rotate_data_keys()');
+	ok($cluster->poll_until('SELECT bool_and(finished_at IS NOT NULL) FROM cauce.rotation_status', 't'), 'they are rotated');
+	my $form = $cluster->superuser("SELECT bundle FROM cauce.archived_session WHERE id = '$id'");
+	my $keys = file('rows.json', $cluster->superuser("SELECT jsonb_agg(k) FROM cauce.data_key k WHERE session_id = '$id'"));
+	my $result = opened($form, row => $keys, place => [ 'cauce', 'archived_session', $account, $id, 'bundle' ]);
+	is_deeply(($result->{out} ? decode_json($result->{out})->{protected} : $result->{err}),
+		[ { schema => 'public', table => 'a note', rows => [ { n => 7, at => '2024-02-29', s => $id, account_id => $account, words => decode('UTF-8', $long), list => [ '{"a": 1}', undef, '"b"' ], plain => 'plain' } ] } ],
+		'opens with the generations of its key, each value where it belongs');
+	isnt(opened($form, row => row_of($form), place => [ 'cauce', 'archived_session', $account, $id, 'bundle' ])->{status}, 0, 'and not without the former');
 };
 
 subtest 'with anything else it fails, and tells nothing' => sub {

@@ -129,7 +129,7 @@ subtest 'while it is under way' => sub {
 	$cluster->sql(legacy => undef, "UPDATE slow SET n = 1001, s = '$session{solo}', words = 'none' WHERE n = 1002");
 	is($cluster->try_sql(postgres => undef, q{CALL cauce.protect_gradually('slow', 's', '{words}')})->{sqlstate}, '55000', 'other columns are refused');
 	is($cluster->try_sql(postgres => undef, q{SELECT cauce.protect('slow', 's', '{words}')})->{sqlstate}, '42710', 'so is protect()');
-	is($cluster->try_sql(app => $token{solo}, "SELECT cauce.archive_session('$session{solo}')")->{sqlstate}, '0A000', 'and to archive a session with rows there');
+	is($cluster->try_sql(app => $token{solo}, "SELECT cauce.archive_session('$session{solo}')")->{sqlstate}, '55000', 'and to archive a session with rows there');
 	is($cluster->try_sql(app => $token{'south-pro'}, "DELETE FROM cauce.session WHERE id = '$session{'south-pro'}'")->{sqlstate}, '', 'a session is erased');
 	is($cluster->superuser("SELECT count(*) FROM slow WHERE s = '$session{'south-pro'}'"), '0', 'with every row of it, sealed or not yet');
 	is(decode_json($cluster->sql(app => $token{'south-pro'}, 'SELECT counts FROM cauce.erasure_certificate ORDER BY erased_at DESC LIMIT 1'))->{'public.slow'}, 250, 'counted');
