@@ -25,6 +25,7 @@
 #include "executor/executor.h"
 #include "tcop/utility.h"
 #include "utils/backend_status.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -32,11 +33,11 @@
 #include "utils/syscache.h"
 
 #include "oracle.h"
-#include "redact.h"
 
 static get_relation_stats_hook_type next_stats = NULL;
 static ExecutorStart_hook_type next_start = NULL;
 static ProcessUtility_hook_type next_utility = NULL;
+static bool hide_activity = true;
 static bool analyzing = false; /* EXPLAIN ANALYZE is at its statement */
 
 /* IsOurs tells whether a table is one of cauce's, or one that cauce.protect() adopted; it is locked. */
@@ -173,6 +174,10 @@ NoticeAnalyze(PlannedStmt *statement, const char *text, bool read_only_tree,
 void
 OracleInit(void)
 {
+	DefineCustomBoolVariable("cauce.hide_activity",
+							 "Whether connections that were told a token show their statements.",
+							 "They do so in pg_stat_activity, to whoever has the same login.",
+							 &hide_activity, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	next_stats = get_relation_stats_hook;
 	get_relation_stats_hook = WithholdValues;
 	next_start = ExecutorStart_hook;
@@ -188,7 +193,7 @@ OracleInit(void)
 void
 OracleHideActivity(void)
 {
-	if (!RedactsStatements() || !pgstat_track_activities)
+	if (!hide_activity || !pgstat_track_activities)
 		return;
 	pgstat_track_activities = false;
 	pgstat_report_activity(STATE_DISABLED, NULL);

@@ -5,7 +5,7 @@
 #ifndef CAUCE_ORACLE_H
 #define CAUCE_ORACLE_H
 
-/* OracleInit installs the hooks. */
+/* OracleInit defines cauce.hide_activity and installs the hooks. */
 extern void OracleInit(void);
 
 /* OracleHideActivity takes this process's statements out of pg_stat_activity, from now on. */

@@ -53,13 +53,6 @@ RedactInit(void)
 	ProcessUtility_hook = NoticeDeclare;
 }
 
-/* RedactsStatements gives the setting. */
-bool
-RedactsStatements(void)
-{
-	return redact_logs;
-}
-
 /*
  * IdentifiedBlock tells whether the transaction ran under an identity, also when
  * it has failed since: SET LOCAL is undone at once, yet the client may go on

@@ -8,9 +8,6 @@
 /* RedactInit defines cauce.redact_logs and installs the log hook. */
 extern void RedactInit(void);
 
-/* RedactsStatements tells whether cauce.redact_logs is on. */
-extern bool RedactsStatements(void);
-
 /* LogLine writes a line of cauce's own to the server log; ids and counts only, never content. */
 extern void LogLine(int sqlerrcode, const char *line);
 

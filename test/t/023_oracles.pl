@@ -189,7 +189,7 @@ subtest 'pg_stat_activity' => sub {
 	$running->close;
 	$busy->close;
 	my $debug = CauceSession->open($cluster, 'postgres');
-	$debug->query("SET cauce.redact_logs = off; SET cauce.token = '$token{'north-pro'}'");
+	$debug->query("SET cauce.hide_activity = off; SET cauce.token = '$token{'north-pro'}'");
 	$debug->query(q{SELECT 'told for debugging'});
 	is($cluster->superuser(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%told' || ' for%'}), '1', 'unless a superuser chose it');
 	$debug->close;
