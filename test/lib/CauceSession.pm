@@ -44,7 +44,7 @@ sub try
 	$sql .= ';' if $sql !~ /;\s*$/ && $sql !~ /\\\w[^;]*$/;
 	$self->{in} .= "$sql\n\\echo $marker\n\\warn $marker\n";
 	$self->{timer}->start(TIMEOUT);
-	$self->{run}->pump until $self->{out} =~ /^$marker$/m && $self->{err} =~ /^$marker$/m;
+	$self->{run}->pump until $self->{out} =~ /^$marker\n/m && $self->{err} =~ /^$marker\n/m;
 	$self->{timer}->reset;
 
 	my ($out, $err) = ($self->{out} =~ s/^$marker\n//mr, $self->{err} =~ s/^$marker\n//mr);

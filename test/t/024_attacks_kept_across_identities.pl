@@ -26,7 +26,7 @@ sub switch { return $_[0]->query($_[1] eq '' ? 'RESET cauce.token' : "SET cauce.
 sub heard
 {
 	my ($result) = @_;
-	my $all = ref $result ? "$result->{out}$result->{err}" : $result;
+	my $all = ref $result ? "$result->{out}\n$result->{err}" : $result;
 	return join ' ', (map { my $who = $_; map { $all =~ /\b$_ of $who\b/ ? "$_ of $who" : () } qw(words tongue speaker) } @subjects);
 }
 
