@@ -17,6 +17,7 @@
 #include "jose.h"
 #include "keyring_edit.h"
 #include "keyring_store.h"
+#include "lasting.h"
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
@@ -48,6 +49,7 @@ _PG_init(void)
 	ChannelInit();
 	LoginInit();
 	IdentityInit();
+	LastingInit();
 	AuthorityInit();
 	DataKeyInit();
 	SessionInit();

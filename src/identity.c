@@ -29,6 +29,7 @@
 
 #include "channel.h"
 #include "identity.h"
+#include "lasting.h"
 #include "literals.h"
 #include "login.h"
 #include "secret.h"
@@ -149,6 +150,10 @@ CheckToken(char **newval, void **extra, GucSource source)
 		return true;
 	if (source == PGC_S_TEST || (source >= PGC_S_GLOBAL && source <= PGC_S_DATABASE_USER))
 		return RefuseToken("A token cannot be stored with a role, a database or a function.",
+						   "Set it in each transaction: set_config('cauce.token', $1, true).");
+	if (source == PGC_S_CLIENT && LastingRefused())
+		return RefuseToken("It came with the start of the connection, and "
+						   "cauce.token_transaction_only is on.",
 						   "Set it in each transaction: set_config('cauce.token', $1, true).");
 	accepted = InitializingParallelWorker ? JoseReadVerified(*newval, &found)
 										  : JudgeToken(*newval, &found);
