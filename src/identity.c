@@ -438,10 +438,26 @@ RefuseInForce(const char *detail, const char *hint)
 					errdetail("%s", detail), errhint("%s", hint)));
 }
 
+/* VerifyInForce verifies the token anew where keys or settings are others than when it was set. */
+static void
+VerifyInForce(TimestampTz now)
+{
+	TokenClaims found;
+	const char *refusal;
+
+	if (IsParallelWorker() || JoseIsCurrent(claims))
+		return;
+	refusal = JoseVerifyToken(token, SecondsOf(now), &found);
+	if (refusal != NULL)
+		RefuseInForce(refusal, "Ask the issuer for a new token.");
+}
+
 /* CheckInForce looks again at what may have changed since the token was set. */
 static void
 CheckInForce(const TokenClaims *asking, TimestampTz now)
 {
+	if (claims != NULL)
+		VerifyInForce(now);
 	if (asking->expires <= SecondsOf(now))
 		RefuseInForce("The token has expired.", "Ask the issuer for a new token.");
 	if (!ChannelIsSafe(claims != NULL ? ChannelOfClient() : LoginChannel()))
