@@ -210,13 +210,13 @@ GRANT USAGE ON TYPE cauce.encrypted_text, cauce.encrypted_jsonb, cauce.encrypted
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 
 --
--- Identity. Who is asking, from the verified token in cauce.token.
+-- Identity. Who is asking, from the verified token in cauce.token, or else from the login.
 --
 
 CREATE FUNCTION cauce.account_id() RETURNS uuid
 	AS 'MODULE_PATHNAME', 'cauce_account_id' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cauce.account_id() IS
-	'the account that the token in force names; NULL without identity and for a stream token. Raises 28000 when the token has expired or its subject is unknown';
+	'the account that is asking: the token''s, or else the login''s; NULL without identity and for a stream token. Raises 28000 when the token has expired or its subject is unknown';
 CREATE FUNCTION cauce.organization_id() RETURNS uuid
 	AS 'MODULE_PATHNAME', 'cauce_organization_id' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cauce.organization_id() IS 'the caller''s organization, or NULL';

@@ -191,7 +191,7 @@ AuthorityToWrite(const pg_uuid_t *account, const pg_uuid_t *session)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("nothing can be written without identity"),
-				 errdetail("cauce.token is not set."),
+				 errdetail("cauce.token is not set, and the login is no account."),
 				 errhint("SELECT set_config('cauce.token', $1, true) with a signed token.")));
 	if (SameUuid(&who->account, account) &&
 		(who->scope == SCOPE_APP || (session != NULL && SameUuid(&who->session, session))))

@@ -18,6 +18,7 @@
 #include "jose.h"
 #include "keyring_edit.h"
 #include "keyring_store.h"
+#include "lasting.h"
 #include "launcher.h"
 #include "libjose.h"
 #include "literals.h"
@@ -52,6 +53,7 @@ _PG_init(void)
 	ChannelInit();
 	LoginInit();
 	IdentityInit();
+	LastingInit();
 	AuthorityInit();
 	AuditInit();
 	DataKeyInit();

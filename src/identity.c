@@ -31,6 +31,7 @@
 #include "break_glass.h"
 #include "channel.h"
 #include "identity.h"
+#include "lasting.h"
 #include "literals.h"
 #include "login.h"
 #include "oracle.h"
@@ -167,6 +168,10 @@ CheckToken(char **newval, void **extra, GucSource source)
 		return true;
 	if (source == PGC_S_TEST || (source >= PGC_S_GLOBAL && source <= PGC_S_DATABASE_USER))
 		return RefuseToken("A token cannot be stored with a role, a database or a function.",
+						   "Set it in each transaction: set_config('cauce.token', $1, true).");
+	if (source == PGC_S_CLIENT && LastingRefused())
+		return RefuseToken("It came with the start of the connection, and "
+						   "cauce.token_transaction_only is on.",
 						   "Set it in each transaction: set_config('cauce.token', $1, true).");
 	accepted = InitializingParallelWorker ? JoseReadVerified(*newval, &found)
 										  : JudgeToken(*newval, &found);
@@ -455,10 +460,26 @@ RefuseInForce(const char *detail, const char *hint)
 					errdetail("%s", detail), errhint("%s", hint)));
 }
 
+/* VerifyInForce verifies the token anew where keys or settings are others than when it was set. */
+static void
+VerifyInForce(TimestampTz now)
+{
+	TokenClaims found;
+	const char *refusal;
+
+	if (IsParallelWorker() || JoseIsCurrent(claims))
+		return;
+	refusal = JoseVerifyToken(token, SecondsOf(now), &found);
+	if (refusal != NULL)
+		RefuseInForce(refusal, "Ask the issuer for a new token.");
+}
+
 /* CheckInForce looks again at what may have changed since the token was set. */
 static void
 CheckInForce(const TokenClaims *asking, TimestampTz now)
 {
+	if (claims != NULL)
+		VerifyInForce(now);
 	if (asking->expires <= SecondsOf(now))
 		RefuseInForce("The token has expired.", "Ask the issuer for a new token.");
 	if (!ChannelIsSafe(claims != NULL ? ChannelOfClient() : LoginChannel()))

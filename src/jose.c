@@ -472,7 +472,16 @@ JoseVerifyToken(const char *token, int64 now, TokenClaims *claims)
 		slot->key_set = key_set_serial;
 		slot->keyring = own ? KeyringSerial() : 0;
 	}
+	claims->key_set = key_set_serial;
 	return NULL;
+}
+
+/* JoseIsCurrent looks at the key set's file and compares. */
+bool
+JoseIsCurrent(const TokenClaims *claims)
+{
+	LoadKeySet();
+	return claims->key_set == key_set_serial;
 }
 
 /* JoseReadVerified reads the claims of a token that has been verified before. */

@@ -37,6 +37,7 @@ typedef struct TokenClaims
 	pg_uuid_t session;
 	int64 expires;
 	int64 not_before;
+	uint64 key_set; /* what it was verified with: JoseIsCurrent */
 } TokenClaims;
 
 /* JoseInit defines cauce.token_keys_file, cauce.token_audience and cauce.token_issuer. */
@@ -48,6 +49,12 @@ extern void JoseInit(void);
  * why the token is refused; it raises 55000 when there are no keys to check with.
  */
 extern const char *JoseVerifyToken(const char *token, int64 now, TokenClaims *claims);
+
+/*
+ * JoseIsCurrent tells whether keys, audience and issuer are those that a token was verified with; where they
+ * are not, it has to be verified anew. It raises as JoseVerifyToken.
+ */
+extern bool JoseIsCurrent(const TokenClaims *claims);
 
 /*
  * JoseReadVerified reads the claims of a token that this server has verified

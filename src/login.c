@@ -151,6 +151,7 @@ ReadLogin(Relation accounts, const char *name, Oid role, char *subject)
 	AttrNumber by_oid = get_attnum(table, "login_role_oid");
 	AttrNumber named = get_attnum(table, "subject");
 	NameData key;
+	Oid index;
 	ScanKeyData condition;
 	SysScanDesc scan;
 	HeapTuple row;
@@ -160,9 +161,8 @@ ReadLogin(Relation accounts, const char *name, Oid role, char *subject)
 		return false;
 	namestrcpy(&key, name);
 	ScanKeyInit(&condition, by_name, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&key));
-	scan = systable_beginscan(
-		accounts, get_relname_relid("account_login_role_key", RelationGetNamespace(accounts)), true,
-		NULL, 1, &condition);
+	index = get_relname_relid("account_login_role_key", RelationGetNamespace(accounts));
+	scan = systable_beginscan(accounts, index, OidIsValid(index), NULL, 1, &condition);
 	row = systable_getnext(scan);
 	if (HeapTupleIsValid(row))
 	{
@@ -272,7 +272,5 @@ LoginKnown(void)
 bool
 LoginMayBe(void)
 {
-	if (IsParallelWorker() && !known)
-		return SharedLoginOf(Leader()) != 0;
 	return found || (presumed && debug_query_string != NULL);
 }

@@ -293,7 +293,7 @@ RefuseToOpen(OpenResult result)
 					 InSecurityRestrictedOperation()
 						 ? errdetail("No identity is in force while statistics, an index or a "
 									 "materialized view is made.")
-						 : errdetail("cauce.token is not set."),
+						 : errdetail("cauce.token is not set, and the login is no account."),
 					 errhint("SELECT set_config('cauce.token', $1, true), or select the "
 							 "column without a cast to "
 							 "get its sealed form.")));

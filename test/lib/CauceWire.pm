@@ -14,11 +14,12 @@ use IO::Socket::UNIX;
 
 use constant PROTOCOL => 3 << 16;
 
-# connect opens a connection as a database role.
+# connect opens a connection as a database role. Option: port, of a pooler with a socket beside the server's.
 sub connect
 {
-	my ($class, $cluster, $role) = @_;
-	my $socket = IO::Socket::UNIX->new(Peer => $cluster->host . '/.s.PGSQL.5432') or croak "connect: $!";
+	my ($class, $cluster, $role, %option) = @_;
+	my $port = $option{port} // 5432;
+	my $socket = IO::Socket::UNIX->new(Peer => $cluster->host . "/.s.PGSQL.$port") or croak "connect: $!";
 	my $self = bless { socket => $socket }, $class;
 	my $body = pack('N', PROTOCOL) . join('', map { "$_\0" } user => $role, database => 'cauce') . "\0";
 

@@ -196,6 +196,23 @@ subtest 'rotation' => sub {
 	is($in_force->($old), '28000', 'the old one has gone');
 	is($in_force->($new), 'north-pro', 'the new one serves');
 
+	my $lasting = CauceSession->open($cluster, app => $new);
+	my $who = 'SELECT subject FROM cauce.account';
+	is($lasting->query("BEGIN; $who"), 'north-pro', 'a token that is in force');
+	key_set($hmac_jwk, $next_jwk);
+	is($lasting->query($who), 'north-pro', 'stays so while its key is there');
+	key_set($hmac_jwk);
+	my $refused = $lasting->try($who);
+	is($refused->{sqlstate}, '28000', 'and is refused once that has gone, amid a transaction');
+	like($refused->{err}, qr/DETAIL:  No configured key.*HINT/s, 'with the reason');
+	key_set($next_jwk);
+	is($lasting->query("ROLLBACK; $who"), 'north-pro', 'the key is back');
+	unlink "$keys/tokens.jwks";
+	is($lasting->try($who)->{sqlstate}, '55000', 'no key set, no content');
+	key_set($next_jwk);
+	is($lasting->query($who), 'north-pro', 'until there is one');
+	$lasting->close;
+
 	# The same size, the same inode, the same time of writing, as `cp -p` over it leaves.
 	my @stat = stat "$keys/tokens.jwks";
 	my $fresh = $json->encode({ keys => [ { %$hmac_jwk, kid => 'next' } ] });

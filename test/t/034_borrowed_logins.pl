@@ -31,6 +31,10 @@ subtest 'SET ROLE, SET SESSION AUTHORIZATION and membership' => sub {
 	is($cluster->sql(nora => undef, "SET ROLE app; $me"), 'north-pro', 'nora does not lose it by SET ROLE');
 	is($cluster->sql(nora => undef, "SET ROLE postgres; $me"), 'north-pro', 'nor as a superuser for a while');
 	is($cluster->sql(nora => undef, "SET SESSION AUTHORIZATION nora; $me"), 'north-pro', 'nor by her own SET SESSION AUTHORIZATION');
+	$cluster->superuser('ALTER ROLE nora REPLICATION');
+	my $replication = $cluster->try_sql(nora => undef, 'SELECT cauce.account_id(); SELECT title FROM cauce.session', over => 'replication=database');
+	is($replication->{out}, '', 'a replication connection, as a subscriber\'s first copy, is nobody') or diag $replication->{err};
+	$cluster->superuser('ALTER ROLE nora NOREPLICATION');
 	local $ENV{PGOPTIONS} = '-c role=nora';
 	is($cluster->sql(member => undef, $me), '-', 'nor is it borrowed in the startup packet');
 };
@@ -80,6 +84,11 @@ subtest 'parallel workers are whoever their leader is' => sub {
 	my $sum = 'SELECT count(*), sum(length(body)) FROM public.loose';
 	like($cluster->sql(nora => undef, "$parallel EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) $sum"), qr/Workers Launched: [12]/, 'they run');
 	like($cluster->sql(nora => undef, "$parallel $sum"), qr/^8000\|/, 'and open what is hers');
+	# Nothing sealed, so a worker that fails has not asked for the account yet.
+	$cluster->superuser(q{CREATE TABLE public.plain AS SELECT 'x' AS note FROM generate_series(1, 20000); GRANT SELECT ON public.plain TO nora; ANALYZE public.plain});
+	my $wrong = $cluster->try_sql(nora => undef, "$parallel SELECT sum((note || 'qzparallel')::int) FROM public.plain");
+	like($wrong->{err}, qr/22P02.*xqzparallel.*parallel worker/s, 'the client is told of an error in one');
+	unlike($cluster->log, qr/qzparallel/, 'but not the log');
 	for my $role (qw(sara member app postgres))
 	{
 		my $result = $cluster->try_sql($role => undef, "$parallel $sum");
