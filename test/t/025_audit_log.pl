@@ -126,6 +126,8 @@ subtest 'who did what' => sub {
 	$cluster->superuser(q{UPDATE cauce.account SET role = 'admin', subject = 'renamed' WHERE subject = 'north-pro2'});
 	is($last->($about->('north-pro2')), 'postgres|superuser|set|subject, role: professional -> admin', 'a superuser a role');
 	$cluster->superuser(q{UPDATE cauce.account SET role = 'professional', subject = 'north-pro2' WHERE subject = 'renamed'});
+	$cluster->superuser("CREATE ROLE lea LOGIN IN ROLE cauce_app; SELECT cauce.set_login_role('$account{'north-pro2'}', 'lea')");
+	is($last->($about->('north-pro2')), 'postgres|superuser|set|login_role: none -> lea', 'and a login');
 	$cluster->sql(ops => undef, "SELECT cauce.set_legal_hold('$account{'north-pro'}', '$session', 'case 12')");
 	is($last->($about->('north-pro')), 'ops|operator|hold|case 12', 'an operator a legal hold');
 	$cluster->superuser("UPDATE cauce.session SET legal_hold = false WHERE id = '$session' AND account_id = '$account{'north-pro'}'");
