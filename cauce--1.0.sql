@@ -1010,9 +1010,9 @@ CREATE FUNCTION cauce.record_at_once(action text, account_id uuid, organization_
 COMMENT ON FUNCTION cauce.record_at_once(text, uuid, uuid, uuid, text) IS
 	'writes an entry of the audit log that stays whatever becomes of this transaction; cauce''s own';
 
-CREATE FUNCTION cauce.break_glass_account_ids() RETURNS uuid[]
-	AS 'MODULE_PATHNAME', 'cauce_break_glass_account_ids' LANGUAGE C STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cauce.break_glass_account_ids() IS 'the accounts whose content the caller may read under break_glass(); for policies';
+CREATE FUNCTION cauce.visible_account_ids() RETURNS uuid[]
+	AS 'MODULE_PATHNAME', 'cauce_visible_account_ids' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.visible_account_ids() IS 'the accounts all of whose sessions the caller sees: the caller''s own, and those under break_glass(); for policies';
 
 CREATE FUNCTION cauce.break_glass(account_id uuid, reason text, ttl interval DEFAULT '1 hour') RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1626,11 +1626,7 @@ BEGIN
 	FOR part IN SELECT * FROM cauce.parts_of("table") LOOP
 		EXECUTE format('CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION cauce.refuse_truncate()', part);
 		readable := format('account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
-			AND (account_id = (SELECT cauce.account_id())
-				OR EXISTS (SELECT 1 FROM cauce.session s WHERE s.account_id = %1$I.account_id AND s.id = %1$I.%2$I
-					AND s.organization_id = (SELECT cauce.content_organization_id()))
-				OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[]))',
-			(SELECT relname FROM pg_class WHERE oid = part), session_column);
+			AND cauce.session_is_readable(account_id, %I)', session_column);
 		EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
 		EXECUTE format('CREATE POLICY cauce_mine ON %s TO cauce_app USING (%s) WITH CHECK (account_id = (SELECT cauce.account_id()))', part, readable);
 		-- Whatever other policies the table has, they give nothing beyond this one.
@@ -2410,16 +2406,20 @@ CREATE POLICY members ON cauce.account FOR SELECT TO cauce_app
 	USING (organization_id = (SELECT cauce.admin_organization_id()));
 CREATE POLICY operate ON cauce.account FOR SELECT TO cauce_operator USING (true);
 
-CREATE POLICY mine ON cauce.session TO cauce_app
-	USING (account_id = (SELECT cauce.account_id()))
+-- What is seen and what is changed are apart, so that a look-up has few conditions to begin with.
+CREATE POLICY visible ON cauce.session FOR SELECT TO cauce_app
+	USING (account_id = ANY ((SELECT cauce.visible_account_ids())::uuid[]));
+CREATE POLICY begin ON cauce.session FOR INSERT TO cauce_app
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
+CREATE POLICY change ON cauce.session FOR UPDATE TO cauce_app
+	USING (account_id = (SELECT cauce.account_id())) WITH CHECK (account_id = (SELECT cauce.account_id()));
+CREATE POLICY erase ON cauce.session FOR DELETE TO cauce_app
+	USING (account_id = (SELECT cauce.account_id()));
 -- A session begins in its owner's organization; whoever has left still looks after those that took place there.
 CREATE POLICY begins_at_home ON cauce.session AS RESTRICTIVE FOR INSERT TO cauce_app
 	WITH CHECK (organization_id IS NOT DISTINCT FROM (SELECT cauce.organization_id()));
 CREATE POLICY members ON cauce.session FOR SELECT TO cauce_app
 	USING (organization_id = (SELECT cauce.admin_organization_id()));
-CREATE POLICY support ON cauce.session FOR SELECT TO cauce_app
-	USING (account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[]));
 CREATE POLICY operate ON cauce.session FOR SELECT TO cauce_operator USING (true);
 
 CREATE POLICY mine ON cauce.archived_session FOR ALL TO cauce_app
@@ -2432,14 +2432,15 @@ CREATE POLICY members ON cauce.archived_session FOR SELECT TO cauce_app
 CREATE FUNCTION cauce.readable_account_ids() RETURNS uuid[]
 	AS 'MODULE_PATHNAME', 'cauce_readable_account_ids' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cauce.readable_account_ids() IS 'the accounts whose content the caller may read some of; for policies';
+-- A function, since a subquery on cauce.session costs every statement its start, the owner's too, who never needs it.
+CREATE FUNCTION cauce.session_is_readable(account_id uuid, session_id uuid) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cauce_session_is_readable' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cauce.session_is_readable(uuid, uuid) IS
+	'whether the caller reads a session''s content: as its owner, as admin of the organization it is of, or under break_glass(); for policies';
 
 CREATE POLICY mine ON cauce.transcript_segment TO cauce_app
 	USING (account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
-		AND (account_id = (SELECT cauce.account_id())
-			OR EXISTS (SELECT 1 FROM cauce.session s
-				WHERE s.account_id = transcript_segment.account_id AND s.id = transcript_segment.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))
-			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
+		AND cauce.session_is_readable(account_id, session_id))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 CREATE POLICY append ON cauce.transcript_segment FOR INSERT TO cauce_app, cauce_stream
 	WITH CHECK (account_id = (SELECT cauce.appending_account_id())
@@ -2447,20 +2448,12 @@ CREATE POLICY append ON cauce.transcript_segment FOR INSERT TO cauce_app, cauce_
 
 CREATE POLICY mine ON cauce.report TO cauce_app
 	USING (account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
-		AND (account_id = (SELECT cauce.account_id())
-			OR EXISTS (SELECT 1 FROM cauce.session s
-				WHERE s.account_id = report.account_id AND s.id = report.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))
-			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
+		AND cauce.session_is_readable(account_id, session_id))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 
 CREATE POLICY mine ON cauce.alert TO cauce_app
 	USING (account_id = ANY ((SELECT cauce.readable_account_ids())::uuid[])
-		AND (account_id = (SELECT cauce.account_id())
-			OR EXISTS (SELECT 1 FROM cauce.session s
-				WHERE s.account_id = alert.account_id AND s.id = alert.session_id
-				AND s.organization_id = (SELECT cauce.content_organization_id()))
-			OR account_id = ANY ((SELECT cauce.break_glass_account_ids())::uuid[])))
+		AND cauce.session_is_readable(account_id, session_id))
 	WITH CHECK (account_id = (SELECT cauce.account_id()));
 CREATE POLICY append ON cauce.alert FOR INSERT TO cauce_app, cauce_stream
 	WITH CHECK (account_id = (SELECT cauce.appending_account_id())
@@ -2559,7 +2552,7 @@ GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text
 	cauce.encrypted_bytea(bytea), cauce.open_bytea(cauce.encrypted_bytea), cauce.open_text(cauce.encrypted_bytea),
 	cauce.account_id(), cauce.organization_id(), cauce.is_admin(), cauce.token_scope(),
 	cauce.appending_account_id(), cauce.appending_session_id(), cauce.admin_organization_id(),
-	cauce.content_organization_id(), cauce.readable_account_ids(), cauce.break_glass_account_ids()
+	cauce.content_organization_id(), cauce.readable_account_ids(), cauce.session_is_readable(uuid, uuid), cauce.visible_account_ids()
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
 GRANT EXECUTE ON FUNCTION cauce.set_retention(integer, cauce.retention_action),
 	cauce.set_organization_retention(uuid, integer, cauce.retention_action),

@@ -49,7 +49,8 @@ PG_FUNCTION_INFO_V1(cauce_appending_session_id);
 PG_FUNCTION_INFO_V1(cauce_admin_organization_id);
 PG_FUNCTION_INFO_V1(cauce_content_organization_id);
 PG_FUNCTION_INFO_V1(cauce_readable_account_ids);
-PG_FUNCTION_INFO_V1(cauce_break_glass_account_ids);
+PG_FUNCTION_INFO_V1(cauce_session_is_readable);
+PG_FUNCTION_INFO_V1(cauce_visible_account_ids);
 PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 #define SECONDS_TO_UNIX_EPOCH                                                                      \
@@ -57,6 +58,11 @@ PG_FUNCTION_INFO_V1(cauce_account_changed);
 
 static char *token = NULL;
 static char *allowed_purposes = NULL;
+
+/* The purpose that was looked for in the list last, and whether it is there. */
+static bool purpose_judged = false;
+static bool purpose_allowed = false;
+static char judged_purpose[TOKEN_MAX_PURPOSE];
 
 /* The claims of the token in force; memory of the setting's, not ours. */
 static const TokenClaims *claims = NULL;
@@ -102,9 +108,9 @@ static const char UnsafeChannel[] = "This connection is neither a unix socket no
 static const char SaferChannel[] = "Connect with sslmode=verify-full and "
 								   "ssl_min_protocol_version=TLSv1.3.";
 
-/* PurposeAllowed tells whether the list cauce.allowed_purposes has it. */
+/* IsListed tells whether the list cauce.allowed_purposes has a purpose. */
 static bool
-PurposeAllowed(const char *purpose)
+IsListed(const char *purpose)
 {
 	char *list = pstrdup(allowed_purposes);
 	List *names = NIL;
@@ -119,6 +125,26 @@ PurposeAllowed(const char *purpose)
 	list_free(names);
 	pfree(list);
 	return found;
+}
+
+/* AssignPurposes forgets which purpose is allowed. */
+static void
+AssignPurposes(const char *newval, void *extra)
+{
+	purpose_judged = false;
+}
+
+/* PurposeAllowed is IsListed, asked at each statement: the last answer is remembered. */
+static bool
+PurposeAllowed(const char *purpose)
+{
+	if (!purpose_judged || strcmp(judged_purpose, purpose) != 0)
+	{
+		purpose_allowed = IsListed(purpose);
+		strlcpy(judged_purpose, purpose, sizeof(judged_purpose));
+		purpose_judged = true;
+	}
+	return purpose_allowed;
 }
 
 /* WhyRefused verifies a token and fills claims; NULL, or why it is refused and what to do. */
@@ -336,7 +362,7 @@ IdentityInit(void)
 	DefineCustomStringVariable(
 		"cauce.allowed_purposes", "Purposes that a token may carry to open keys.",
 		"A comma-separated list; a token without a purpose carries care.", &allowed_purposes,
-		"care", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
+		"care", PGC_SIGHUP, GUC_LIST_INPUT, NULL, AssignPurposes, NULL);
 	DefineCustomStringVariable("cauce.token", "The signed token that says who is asking.",
 							   "A JSON Web Token; set it with SET LOCAL or set_config(.., true).",
 							   &token, "", PGC_USERSET,
@@ -642,13 +668,6 @@ cauce_content_organization_id(PG_FUNCTION_ARGS)
 	return CopyUuid(&identity.organization);
 }
 
-/* ArrayOf makes an array of UUIDs. */
-static ArrayType *
-ArrayOf(Datum *accounts, int count)
-{
-	return construct_array(accounts, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-}
-
 /* MembersWithSessions lists the accounts that have sessions in an organization, and those given. */
 static ArrayType *
 MembersWithSessions(const pg_uuid_t *organization, ArrayType *others)
@@ -674,32 +693,107 @@ MembersWithSessions(const pg_uuid_t *organization, ArrayType *others)
 	return accounts;
 }
 
+/* OwnAndOpened lists the account of whoever is asking, and those that break_glass() has opened to it. */
+static ArrayType *
+OwnAndOpened(const Identity *who)
+{
+	Datum accounts[1 + BREAK_GLASS_MAX];
+
+	if (who == NULL)
+		return construct_empty_array(UUIDOID);
+	accounts[0] = CopyUuid(&who->account);
+	return construct_array(accounts, 1 + BreakGlassAccounts(who, &accounts[1]), UUIDOID, UUID_LEN,
+						   false, TYPALIGN_CHAR);
+}
+
 /* cauce.readable_account_ids(): the accounts whose content the caller may read some of. */
 Datum
 cauce_readable_account_ids(PG_FUNCTION_ARGS)
 {
 	const Identity *who = AppIdentity();
-	Datum accounts[1 + BREAK_GLASS_MAX];
-	bool reads_content;
+	bool reads_content = who != NULL && who->reads_content;
 	pg_uuid_t organization;
 	ArrayType *readable;
 
-	if (who == NULL)
-		PG_RETURN_ARRAYTYPE_P(construct_empty_array(UUIDOID));
-	reads_content = who->reads_content;
-	organization = who->organization;
-	accounts[0] = CopyUuid(&who->account);
-	readable = ArrayOf(accounts, 1 + BreakGlassAccounts(who, &accounts[1]));
+	if (reads_content)
+		organization = who->organization; /* the look-ups that follow may ask anew */
+	readable = OwnAndOpened(who);
 	PG_RETURN_ARRAYTYPE_P(reads_content ? MembersWithSessions(&organization, readable) : readable);
 }
 
-/* cauce.break_glass_account_ids(): the accounts whose content the caller may read under break_glass(). */
-Datum
-cauce_break_glass_account_ids(PG_FUNCTION_ARGS)
+/* TookPlaceIn tells whether an account's session is of an organization, as the statement sees it. */
+static bool
+TookPlaceIn(const pg_uuid_t *account, const pg_uuid_t *session, const pg_uuid_t *organization)
 {
-	Datum accounts[BREAK_GLASS_MAX];
+	static SPIPlanPtr plan = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, UUIDOID};
+	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session), UUIDPGetDatum(organization)};
+	SpiScope scope;
+	bool found;
 
-	PG_RETURN_ARRAYTYPE_P(ArrayOf(accounts, BreakGlassAccounts(AppIdentity(), accounts)));
+	SpiEnter(&scope, false);
+	found = SpiRun(&plan,
+				   "SELECT 1 FROM cauce.session"
+				   " WHERE account_id = $1 AND id = $2 AND organization_id = $3",
+				   3, types, values, NULL, true) == 1;
+	SpiLeave(&scope);
+	return found;
+}
+
+/* OthersReadable tells whether the caller reads a session that is not their own. */
+static bool
+OthersReadable(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	const Identity *who = AppIdentity();
+	pg_uuid_t organization;
+
+	if (BreakGlassReason(who, account) != NULL)
+		return true;
+	who = AppIdentity(); /* the look-up has asked anew */
+	if (who == NULL || !who->reads_content)
+		return false;
+	organization = who->organization;
+	return TookPlaceIn(account, session, &organization);
+}
+
+/* What a policy's expression was told last: rows of a session come one after the other. */
+typedef struct LastAnswer
+{
+	pg_uuid_t account;
+	pg_uuid_t session;
+	bool readable;
+} LastAnswer;
+
+/* cauce.session_is_readable(account, session): whether the caller reads its content. */
+Datum
+cauce_session_is_readable(PG_FUNCTION_ARGS)
+{
+	const pg_uuid_t *account = PG_GETARG_UUID_P(0);
+	const pg_uuid_t *session = PG_GETARG_UUID_P(1);
+	LastAnswer *last = fcinfo->flinfo->fn_extra;
+	const Identity *who;
+
+	if (last != NULL && SameUuid(&last->account, account) && SameUuid(&last->session, session))
+		PG_RETURN_BOOL(last->readable);
+	who = AppIdentity();
+	if (who == NULL)
+		PG_RETURN_BOOL(false);
+	if (last == NULL)
+		last = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(LastAnswer));
+	fcinfo->flinfo->fn_extra =
+		NULL; /* while it is asked anew: that may raise, in a kept expression */
+	last->account = *account;
+	last->session = *session;
+	last->readable = SameUuid(&who->account, account) || OthersReadable(account, session);
+	fcinfo->flinfo->fn_extra = last;
+	PG_RETURN_BOOL(last->readable);
+}
+
+/* cauce.visible_account_ids(): the accounts all of whose sessions the caller sees. */
+Datum
+cauce_visible_account_ids(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_ARRAYTYPE_P(OwnAndOpened(AppIdentity()));
 }
 
 /*
