@@ -10,6 +10,7 @@
 
 #include "adopt.h"
 #include "authority.h"
+#include "clock.h"
 #include "datakey.h"
 #include "derived.h"
 #include "identity.h"
@@ -51,6 +52,7 @@ _PG_init(void)
 	LiteralsInit();
 	DerivedInit();
 	RedactInit();
+	ClockInit();
 	UpkeepInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");

@@ -27,7 +27,7 @@ for my $subject (sort keys %token)
 $cluster->superuser(q{UPDATE cauce.organization SET admin_access = 'content' WHERE name = 'north'});
 $cluster->sql(app => $cluster->token('north-admin'), 'SELECT body FROM cauce.report \g /dev/null');
 $cluster->superuser('SELECT cauce.run_retention()');
-$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice')});
+$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice'); INSERT INTO cauce.clock (seen_at) VALUES (now())});
 
 # All but the history of this server's own runs.
 my @tables = split /\n/, $cluster->superuser(

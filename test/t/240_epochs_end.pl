@@ -92,6 +92,7 @@ my $later = 9 * DAY;
 $cluster->pg_ctl('stop', '-m', 'fast');
 $cluster->move_clock($later);
 $cluster->pg_ctl('start');
+$cluster->superuser('SELECT cauce.confirm_clock()');
 my $holder = CauceSession->open($cluster, postgres => undef);
 $holder->query("BEGIN; SELECT id FROM cauce.session WHERE id = '$session{kept}' FOR KEY SHARE");
 # And a key that cannot be moved, as somebody holds that.
@@ -129,6 +130,7 @@ subtest 'the backup, with the keyring of nine days later' => sub {
 	$second->as_postgres('cp', $cluster->keyring_file, $second->keyring_file);
 	$second->move_clock($later);
 	$second->pg_ctl('start');
+	$second->superuser('SELECT cauce.confirm_clock()');
 	is(opens($second, $second->token('north-pro', ttl => 20 * DAY)), 'erased_long long but erased XX001 held XX001 kept XX001 short XX001',
 		'opens what has not ended, and nothing that has: what was held since is in later backups');
 	is($second->superuser(q{SELECT count(*) FROM cauce.report}), '6', 'the sealed values are there');
@@ -151,11 +153,13 @@ subtest 'nobody destroys what another database may need' => sub {
 	$cluster->pg_ctl('stop', '-m', 'fast');
 	$cluster->move_clock(18 * DAY);
 	$cluster->pg_ctl('start');
+	$cluster->superuser('SELECT cauce.confirm_clock()');
 	my $far = $cluster->token('north-pro', ttl => 30 * DAY);
 	sleep 6;
 	cmp_ok(scalar(epochs($cluster, time + 18 * DAY)), '>', 0, 'a database that takes no connections keeps ended epoch keys');
 	like($cluster->log, qr/epoch keys that have ended are kept/, 'and the log says why');
 	$cluster->superuser("ALTER DATABASE other ALLOW_CONNECTIONS true");
+	$cluster->superuser('SELECT cauce.confirm_clock()', database => 'other');
 	my $gone = 0;
 	for (1 .. 100)
 	{
@@ -173,6 +177,7 @@ subtest 'a key that is damaged or dead' => sub {
 	$cluster->pg_ctl('stop', '-m', 'fast');
 	$cluster->move_clock(40 * DAY);
 	$cluster->pg_ctl('start');
+	$cluster->superuser('SELECT cauce.confirm_clock()', database => $_) for qw(cauce other);
 	my $left = 0;
 	for (1 .. 100)
 	{
