@@ -478,6 +478,12 @@ CREATE TABLE cauce.retention_failure (
 );
 COMMENT ON TABLE cauce.retention_failure IS 'sessions that retention could not process, and when it tries again';
 
+CREATE TABLE cauce.clock (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	seen_at timestamptz NOT NULL
+);
+COMMENT ON TABLE cauce.clock IS 'when this database last saw a clock that it trusted; what time destroys waits for one';
+
 CREATE TABLE cauce.protect_job (
 	"table" regclass PRIMARY KEY,
 	session_column name NOT NULL,
@@ -525,7 +531,7 @@ DECLARE
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
 		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'break_glass_grant', 'invitation', 'retention_failure', 'alert_rule',
-		'former_name', 'former_name_id_seq'] LOOP
+		'former_name', 'former_name_id_seq', 'clock'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -1252,6 +1258,25 @@ END
 $$;
 COMMENT ON FUNCTION cauce.run_retention(integer) IS
 	'archives or erases at most so many due sessions (1 to 100000) in this transaction; the run''s row, with counts';
+
+CREATE FUNCTION cauce.clock_held_until() RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'cauce_clock_held_until' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.clock_held_until() IS
+	'NULL, or when a clock that has jumped will be trusted (infinity on a standby, which follows its primary): nothing is archived, erased or destroyed before';
+
+CREATE FUNCTION cauce.confirm_clock() RETURNS timestamptz
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	now CONSTANT timestamptz := clock_timestamp();
+BEGIN
+	INSERT INTO cauce.clock (seen_at) VALUES (now) ON CONFLICT (one) DO UPDATE SET seen_at = excluded.seen_at;
+	PERFORM cauce.wake_launcher();
+	RETURN now;
+END
+$$;
+COMMENT ON FUNCTION cauce.confirm_clock() IS
+	'says that the clock is right, and gives what it shows: what is due by it in this database is archived, erased and destroyed';
 
 CREATE FUNCTION cauce.schedule_retention(cron text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -2231,7 +2256,8 @@ CREATE VIEW cauce.retention_status WITH (security_barrier = true) AS
 	SELECT (SELECT pg_catalog.max(finished_at) FROM cauce.retention_run) AS last_run,
 		(SELECT pg_catalog.count(*) FROM cauce.due_session) AS backlog,
 		(SELECT pg_catalog.min(due_at) FROM cauce.due_session) AS oldest_due,
-		(SELECT pg_catalog.count(*) FROM cauce.retention_failure) AS failing;
+		(SELECT pg_catalog.count(*) FROM cauce.retention_failure) AS failing,
+		cauce.clock_held_until() AS clock_held_until;
 COMMENT ON VIEW cauce.retention_status IS 'whether retention keeps up';
 
 CREATE VIEW cauce.key_status WITH (security_barrier = true) AS
@@ -2395,6 +2421,7 @@ ALTER TABLE cauce.retention_failure ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL S
 ALTER TABLE cauce.alert_rule ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.protect_job ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.former_name ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.clock ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 
 CREATE POLICY mine ON cauce.organization FOR SELECT TO cauce_app
 	USING (id = (SELECT cauce.organization_id()));
@@ -2571,7 +2598,7 @@ GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.set_legal_hold(uuid, uuid, text), cauce.release_legal_hold(uuid, uuid, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
+	cauce.clock_held_until(), cauce.confirm_clock(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
 

@@ -12,6 +12,7 @@
 #include "audit.h"
 #include "authority.h"
 #include "channel.h"
+#include "clock.h"
 #include "datakey.h"
 #include "derived.h"
 #include "identity.h"
@@ -63,6 +64,7 @@ _PG_init(void)
 	DerivedInit();
 	OracleInit();
 	RedactInit();
+	ClockInit();
 	UpkeepInit();
 	LauncherInit();
 	MarkGUCPrefixReserved("cauce");

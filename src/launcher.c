@@ -23,6 +23,7 @@
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -277,12 +278,23 @@ Nap(void)
 	}
 }
 
+/* NapIsOver tells by a clock that nobody sets: one that is set back would have it sleep until it has caught up. */
+static bool
+NapIsOver(const instr_time *since)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, *since);
+	return INSTR_TIME_GET_DOUBLE(now) >= retention_naptime;
+}
+
 /* cauce_launcher_main is the launcher. */
 void
 cauce_launcher_main(Datum argument)
 {
 	MemoryContext context;
-	TimestampTz last = GetCurrentTimestamp();
+	instr_time last;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -291,6 +303,7 @@ cauce_launcher_main(Datum argument)
 	SharedLauncherIs();
 	context = AllocSetContextCreate(TopMemoryContext, "cauce launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
+	INSTR_TIME_SET_CURRENT(last);
 	for (;;)
 	{
 		bool wake = SharedWakeTaken();
@@ -300,11 +313,10 @@ cauce_launcher_main(Datum argument)
 			Nap();
 			wake = SharedWakeTaken();
 		}
-		if (!wake &&
-			!TimestampDifferenceExceeds(last, GetCurrentTimestamp(), retention_naptime * 1000))
+		if (!wake && !NapIsOver(&last))
 			continue;
 		MakePass(context);
 		MemoryContextReset(context);
-		last = GetCurrentTimestamp();
+		INSTR_TIME_SET_CURRENT(last);
 	}
 }

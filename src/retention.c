@@ -12,6 +12,7 @@
 #include "utils/uuid.h"
 
 #include "archive.h"
+#include "clock.h"
 #include "erase.h"
 #include "retention.h"
 #include "spi.h"
@@ -201,6 +202,17 @@ StartRun(void)
 	return DatumGetInt64(SpiValue(0, 1, &isnull));
 }
 
+/* MessageOf says in a run's row what was in its way; NULL for nothing. */
+static const char *
+MessageOf(const RetentionResult *result, int sqlerrcode)
+{
+	if (result->held)
+		return "the clock is not trusted";
+	if (sqlerrcode != 0)
+		return psprintf("last failure: SQLSTATE %s", unpack_sql_state(sqlerrcode));
+	return NULL;
+}
+
 /* FinishRun closes it, and prunes the history: a month of empty runs, 400 days of others. */
 static void
 FinishRun(const RetentionResult *result, int sqlerrcode)
@@ -208,6 +220,7 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 	static SPIPlanPtr finish = NULL;
 	static SPIPlanPtr prune = NULL;
 	Oid types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TEXTOID};
+	const char *message = MessageOf(result, sqlerrcode);
 	Datum values[5];
 	char nulls[] = "     ";
 	SpiScope scope;
@@ -216,19 +229,18 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 	values[1] = Int32GetDatum(result->archived);
 	values[2] = Int32GetDatum(result->deleted);
 	values[3] = Int32GetDatum(result->failed);
-	values[4] = sqlerrcode != 0 ? CStringGetTextDatum(psprintf("last failure: SQLSTATE %s",
-															   unpack_sql_state(sqlerrcode)))
-								: (Datum) 0;
-	nulls[4] = sqlerrcode != 0 ? ' ' : 'n';
+	values[4] = message != NULL ? CStringGetTextDatum(message) : (Datum) 0;
+	nulls[4] = message != NULL ? ' ' : 'n';
 	SpiEnter(&scope, false);
 	SpiRun(&finish,
 		   "UPDATE cauce.retention_run SET finished_at = clock_timestamp(), archived = $2,"
 		   " deleted = $3, failed = $4, message = $5 WHERE id = $1",
 		   5, types, values, nulls, false);
-	SpiRun(&prune,
-		   "DELETE FROM cauce.retention_run WHERE started_at < now() - interval '400 days'"
-		   " OR (started_at < now() - interval '30 days' AND archived + deleted + failed = 0)",
-		   0, NULL, NULL, NULL, false);
+	if (!result->held)
+		SpiRun(&prune,
+			   "DELETE FROM cauce.retention_run WHERE started_at < now() - interval '400 days'"
+			   " OR (started_at < now() - interval '30 days' AND archived + deleted + failed = 0)",
+			   0, NULL, NULL, NULL, false);
 	SpiLeave(&scope);
 }
 
@@ -246,7 +258,8 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	memset(result, 0, sizeof(*result));
 	SpiEnter(&scope, false);
 	result->run = StartRun();
-	if (!FollowsPublisher())
+	result->held = !ClockIsTrusted();
+	if (!result->held && !FollowsPublisher())
 	{
 		count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
 		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
@@ -287,5 +300,9 @@ cauce_perform_retention(PG_FUNCTION_ARGS)
 						errdetail("It is %d.", max_sessions),
 						errhint("Call cauce.run_retention() more often instead.")));
 	RetentionRun(max_sessions, &result);
+	if (result.held)
+		ereport(WARNING, (errmsg("the clock is not trusted; nothing was archived or erased"),
+						  errhint("SELECT * FROM cauce.retention_status says until when; if it is "
+								  "right, SELECT cauce.confirm_clock().")));
 	PG_RETURN_INT64(result.run);
 }

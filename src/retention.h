@@ -11,6 +11,7 @@ typedef struct RetentionResult
 	int archived;
 	int deleted;
 	int failed;
+	bool held; /* the clock is not trusted, so nothing was looked for */
 } RetentionResult;
 
 /*
@@ -22,7 +23,8 @@ extern bool FollowsPublisher(void);
 /*
  * RetentionRun processes at most max_sessions due sessions and archives in the
  * current transaction, each in a subtransaction of its own. Rows that another
- * runner or a writer holds are left to the next run; at a subscriber, all are.
+ * runner or a writer holds are left to the next run; at a subscriber, and while the clock
+ * is not trusted, all are.
  */
 extern void RetentionRun(int max_sessions, RetentionResult *result);
 

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -13,8 +15,12 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/timestamp.h"
 
 #include "shared.h"
+
+/* So many databases tell once that the clock is held; any more each time. */
+#define TOLD_MAX 64
 
 typedef struct Shared
 {
@@ -25,6 +31,11 @@ typedef struct Shared
 	Oid asked; /* the database that is to answer */
 	bool answered;
 	KeyringNeeds needs;
+	TimestampTz clock_began; /* of the calendar clock */
+	bool clock_jumped;
+	int64 clock_boot; /* the time since boot then, in microseconds */
+	int told_count; /* databases that have told of the clock since it began */
+	Oid told[TOLD_MAX];
 	pg_atomic_uint32 logins[FLEXIBLE_ARRAY_MEMBER]; /* by place in the array of processes */
 } Shared;
 
@@ -38,6 +49,16 @@ static Size
 SharedBytes(void)
 {
 	return add_size(offsetof(Shared, logins), mul_size(MaxBackends, sizeof(pg_atomic_uint32)));
+}
+
+/* SinceBoot is the time since boot, suspension included, in microseconds. */
+static int64
+SinceBoot(void)
+{
+	struct timespec time = {0};
+
+	(void) clock_gettime(CLOCK_BOOTTIME, &time);
+	return (int64) time.tv_sec * USECS_PER_SEC + time.tv_nsec / 1000;
 }
 
 /* RequestMemory reserves it. */
@@ -64,6 +85,8 @@ PrepareMemory(void)
 		memset(shared, 0, SharedBytes());
 		pg_atomic_init_u64(&shared->keyring_changes, 0);
 		SpinLockInit(&shared->lock);
+		shared->clock_began = GetCurrentTimestamp();
+		shared->clock_boot = SinceBoot();
 		for (int i = 0; i < MaxBackends; i++)
 			pg_atomic_init_u32(&shared->logins[i], 0);
 	}
@@ -240,6 +263,43 @@ SharedAnswered(KeyringNeeds *needs)
 	for (int i = 0; i < answer.master_count; i++)
 		KeyringNeedsMaster(needs, answer.masters[i]);
 	return true;
+}
+
+/* SharedReadClock compares the calendar with the time since boot. */
+void
+SharedReadClock(TimestampTz now, SharedClock *clock)
+{
+	int64 boot = SinceBoot();
+	int64 ahead;
+
+	SpinLockAcquire(&shared->lock);
+	ahead = now - shared->clock_began - (boot - shared->clock_boot);
+	if (ahead > CLOCK_BOUND || ahead < -CLOCK_BOUND)
+	{
+		shared->clock_began = now;
+		shared->clock_jumped = ahead > 0;
+		shared->clock_boot = boot;
+		shared->told_count = 0;
+	}
+	clock->began = shared->clock_began;
+	clock->jumped = shared->clock_jumped;
+	clock->runs = boot - shared->clock_boot;
+	SpinLockRelease(&shared->lock);
+}
+
+/* SharedTellOfClock notes who has told. */
+bool
+SharedTellOfClock(Oid database)
+{
+	bool told = false;
+
+	SpinLockAcquire(&shared->lock);
+	for (int i = 0; i < shared->told_count && !told; i++)
+		told = shared->told[i] == database;
+	if (!told && shared->told_count < TOLD_MAX)
+		shared->told[shared->told_count++] = database;
+	SpinLockRelease(&shared->lock);
+	return !told;
 }
 
 /* KeyringNeedsEpoch adds an epoch. */

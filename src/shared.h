@@ -1,8 +1,8 @@
 /*
  * shared.h
- *		What the server's processes tell each other about keys and logins, in shared memory.
+ *		What the server's processes tell each other about keys, logins and time, in shared memory.
  *
- * No key and no content is ever in it: a counter, a latch, a report.
+ * No key and no content is ever in it: a counter, a latch, a report, a clock.
  */
 #ifndef CAUCE_SHARED_H
 #define CAUCE_SHARED_H
@@ -58,6 +58,26 @@ extern int SharedLoginOf(const PGPROC *leader);
 extern void SharedAsk(Oid database);
 extern void SharedAnswer(Oid database, const KeyringNeeds *needs);
 extern bool SharedAnswered(KeyringNeeds *needs);
+
+/* What two clocks that differ by less are taken for the same. */
+#define CLOCK_BOUND (2 * USECS_PER_DAY)
+
+/* The server's calendar clock: when it began, by itself, and for how many microseconds it runs since. */
+typedef struct SharedClock
+{
+	TimestampTz began;
+	bool jumped; /* it began by going ahead of the one before */
+	int64 runs;
+} SharedClock;
+
+/*
+ * SharedReadClock reads it at the moment now. It begins anew when now is further than CLOCK_BOUND
+ * from what the time since boot, which nobody sets, makes expect.
+ */
+extern void SharedReadClock(TimestampTz now, SharedClock *clock);
+
+/* SharedTellOfClock is true once for each database since the clock began, that the log is not filled. */
+extern bool SharedTellOfClock(Oid database);
 
 /* KeyringNeedsEpoch and KeyringNeedsMaster add one; KeyringIsNeeded looks for a key's name. */
 extern void KeyringNeedsEpoch(KeyringNeeds *needs, EpochDay epoch);

@@ -4,7 +4,7 @@
  *
  *		connect ─► no extension? answer "nothing needed", leave
  *		        ─► standby? answer what is needed, leave
- *		        ─► retention until nothing is due ─► epoch keys ahead ─► keys out of ended epochs
+ *		        ─► what time is it? ─► retention until nothing is due ─► epoch keys ahead ─► keys out of ended epochs
  *		        ─► keys under the master key in use ─► rotation of data keys ─► answer, leave
  *
  * Each step is a transaction of its own, or several; one that fails is a warning and
@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "audit.h"
+#include "clock.h"
 #include "duty.h"
 #include "retention.h"
 #include "rewrap.h"
@@ -100,11 +101,22 @@ MoveMasters(void *argument)
 						moved)));
 }
 
-/* Report is the duty to tell what this database needs of the keyring. */
+/* NoteClock is the duty to remember what time it is; whether that is trusted. */
+static void
+NoteClock(void *argument)
+{
+	ClockNote();
+	*(bool *) argument = ClockIsTrusted();
+}
+
+/*
+ * Report is the duty to tell what this database needs of the keyring: all of it while its clock
+ * is not trusted, or anew since that was asked.
+ */
 static void
 Report(void *argument)
 {
-	KeyringNeeds needs = {0};
+	KeyringNeeds needs = {.everything = !ClockIsTrusted()};
 
 	RewrapNeeds(((const Visit *) argument)->today, &needs);
 	SharedAnswer(MyDatabaseId, &needs);
@@ -141,7 +153,7 @@ LookForPublisher(void *argument)
  * old names would be other keys, and what is wrapped anew here would be overwritten.
  */
 static void
-LookAfterKeys(Visit *visit)
+LookAfterKeys(Visit *visit, bool trusted)
 {
 	bool follows = true;
 	uint64 pruned = 0;
@@ -152,8 +164,11 @@ LookAfterKeys(Visit *visit)
 	while (AttemptDuty(PruneAudit, &pruned, WARNING, "prune the audit log") && pruned > 0)
 		CHECK_FOR_INTERRUPTS();
 	pgstat_report_activity(STATE_RUNNING, "cauce keys");
-	(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
-	(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
+	if (trusted)
+	{
+		(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
+		(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
+	}
 	(void) AttemptDuty(MoveMasters, NULL, WARNING, "wrap data keys under the master key in use");
 	RotationRun(retention_batch);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -193,9 +208,12 @@ cauce_retention_main(Datum argument)
 	}
 	if (!RecoveryInProgress())
 	{
+		bool trusted = false;
+
+		(void) AttemptDuty(NoteClock, &trusted, WARNING, "look at the clock");
 		while (RunBatch() > 0)
 			CHECK_FOR_INTERRUPTS();
-		LookAfterKeys(&visit);
+		LookAfterKeys(&visit, trusted);
 	}
 	if (visit.report)
 		(void) AttemptDuty(Report, &visit, LOG, "tell which keys of the keyring are needed");

@@ -1,33 +1,42 @@
 /*
  * shifted_clock.c
- *		For LD_PRELOAD: a calendar clock that is CAUCE_TEST_CLOCK_SHIFT seconds ahead.
+ *		For LD_PRELOAD: a calendar clock that is ahead by what the file CAUCE_TEST_CLOCK_FILE says.
  *
  * libfaketime does not serve: it goes by the real time in and after a signal handler
  * that interrupts select(), and there PostgreSQL 15's postmaster forks its children.
- * Only the calendar is moved; monotonic clocks, and so time-outs, stay as they are.
+ * Only the calendar is moved; monotonic clocks, and so time-outs, stay as they are. The file
+ * holds a long, in seconds; when it changes, the clock of running processes jumps.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Shift reads the offset once: the server moves its environment. */
+/* Shift looks at the file, which is mapped once: the server moves its environment. */
 static long
 Shift(void)
 {
-	static long shift = 0;
+	static const volatile long *shift = NULL;
 	static int known = 0;
 
 	if (!known)
 	{
-		const char *seconds = getenv("CAUCE_TEST_CLOCK_SHIFT");
+		const char *name = getenv("CAUCE_TEST_CLOCK_FILE");
+		int file = name != NULL ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+		void *map =
+			file >= 0 ? mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, file, 0) : MAP_FAILED;
 
-		shift = seconds != NULL ? strtol(seconds, NULL, 10) : 0;
+		if (map != MAP_FAILED)
+			shift = map;
+		if (file >= 0)
+			(void) close(file);
 		known = 1;
 	}
-	return shift;
+	return shift != NULL ? *shift : 0;
 }
 
 /* clock_gettime is the C library's, with the calendar moved. */

@@ -208,7 +208,8 @@ sub configure
 	return;
 }
 
-# move_clock moves the server's calendar clock, from its next start on, by so many seconds.
+# move_clock moves the server's calendar clock, from its next start on, by so many seconds; step_clock does so
+# while it runs, if it was moved before.
 sub move_clock
 {
 	my ($self, $seconds) = @_;
@@ -216,7 +217,19 @@ sub move_clock
 	run [ qw(gcc -O2 -Wall -Wextra -Werror -shared -fPIC -o), $library, "$ROOT/test/clock/shifted_clock.c" ]
 	  or croak 'shifted_clock.c does not compile';
 	chmod 0755, $library;
-	$self->{clock} = [ 'env', "LD_PRELOAD=$library", "CAUCE_TEST_CLOCK_SHIFT=$seconds" ];
+	$self->step_clock($seconds);
+	$self->{clock} = [ 'env', "LD_PRELOAD=$library", "CAUCE_TEST_CLOCK_FILE=$self->{dir}/clock" ];
+	return;
+}
+
+sub step_clock
+{
+	my ($self, $seconds) = @_;
+	# Written in place: running processes have mapped it.
+	CORE::open my $out, -e "$self->{dir}/clock" ? '+<' : '>', "$self->{dir}/clock" or croak "clock: $!";
+	syswrite($out, pack 'l!', $seconds) == 8 or croak "clock: $!";
+	CORE::close $out or croak "clock: $!";
+	chmod 0644, "$self->{dir}/clock";
 	return;
 }
 

@@ -155,7 +155,8 @@ key_signal                                     | superusers                     
 protected_table                                | members / support / stream / operator / nobody | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
 protected_table                                | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
 
-former_name                                    | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
+former_name, clock                             | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
+clock                                          | superusers                           | ..+ ..+ ..c ..+ ..+ ..+ ..+ ..+ ..- ..+ ..+
 former_name                                    | superusers                           | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
 
 protect_job                                    | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
@@ -188,6 +189,7 @@ my %relation = (
 		sqlstate => q{'x'}, attempts => 1, failed_at => q{'2026-01-01'}, retry_at => q{'2026-01-01'} ] },
 	protect_job => { key => q{'server'}, content => 'phase', set => 'phase', server => 1, row => [ '"table"' => q{'cauce.report'}, session_column => q{'x'},
 		encrypt => q{'{}'}, rows_total => 1 ] },
+	clock => { key => q{'server'}, content => 'seen_at', set => 'seen_at', server => 1, row => [ one => 'true', seen_at => q{'2026-01-01'} ] },
 	former_name => { key => q{'server'}, content => 'former_table', set => 'former_table', server => 1,
 		row => [ former_schema => q{'x'}, former_table => q{'x'}, schema => q{'x'}, '"table"' => q{'x'} ] },
 	alert_rule => { key => 'account_id', content => 'pattern', set => 'pattern', row => [ account_id => '{account}', pattern => q{'x'}, kind => q{'x'} ] },
@@ -241,7 +243,7 @@ for my $who (@subjects)
 		INSERT INTO cauce.retention_failure VALUES ('$account{$who}', '$live', 'x', 1, now(), now());
 		INSERT INTO cauce.key_rotation (account_id, made_before, keys, finished_at) VALUES ('$account{$who}', '2026-01-01', 1, now())");
 }
-$cluster->superuser(q{INSERT INTO cauce.retention_run (started_at) VALUES (now());
+$cluster->superuser(q{INSERT INTO cauce.retention_run (started_at) VALUES (now()); INSERT INTO cauce.clock (seen_at) VALUES (now()) ON CONFLICT DO NOTHING;
 	INSERT INTO cauce.former_name (former_schema, former_table, schema, "table") VALUES ('x', 'x', 'y', 'y');
 	INSERT INTO cauce.protect_job ("table", session_column, encrypt, rows_total) VALUES ('public.note', 'session', '{body}', 1)});
 my $stream = $cluster->sql(app => $token{'north-pro'}, "SELECT cauce.stream_token('$session{'north-pro'}')");

@@ -29,7 +29,7 @@ $cluster->sql(app => $cluster->token('north-admin'), 'SELECT body FROM cauce.rep
 $cluster->sql(app => $cluster->token('north-admin'), q{SELECT cauce.invite_member('somebody')});
 $cluster->sql(postgres => $token{'north-pro'}, q{SELECT cauce.break_glass(id, 'to be dumped') FROM cauce.account WHERE subject = 'solo'});
 $cluster->superuser('SELECT cauce.run_retention()');
-$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice')});
+$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice'); INSERT INTO cauce.clock (seen_at) VALUES (now())});
 
 # All but the history of this server's own runs.
 my @tables = split /\n/, $cluster->superuser(

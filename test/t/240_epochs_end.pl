@@ -98,6 +98,7 @@ $holder->query("BEGIN; SELECT id FROM cauce.session WHERE id = '$session{kept}' 
 my $keeper = CauceSession->open($cluster, postgres => undef);
 $keeper->query("BEGIN; SELECT id FROM cauce.data_key WHERE session_id = '$session{held}' FOR UPDATE");
 my $moved = $cluster->token('north-pro', ttl => 20 * DAY);
+$cluster->superuser('SELECT cauce.confirm_clock()'); # which wakes the worker
 
 subtest 'nine days later' => sub {
 	ok($cluster->poll_until("SELECT count(*) FROM cauce.session WHERE id = '$session{short}'", '0', 60), 'retention has erased what was due');
@@ -135,6 +136,7 @@ subtest 'the backup, with the keyring of nine days later' => sub {
 	my $verify = $second->superuser(q{SELECT count(*), string_agg(DISTINCT problem, ',') FROM cauce.verify('cauce.report')});
 	is($verify, '4|no key', 'verify() counts those without a key');
 	# Its worker meets sessions that are due and cannot be opened: they can still be erased.
+	$second->superuser('SELECT cauce.confirm_clock()');
 	$second->configure("cauce.retention_naptime = '1s'");
 	$second->pg_ctl('reload');
 	ok($second->poll_until("SELECT count(*) FROM cauce.session WHERE id IN ('$session{short}', '$session{kept}', '$session{erased}')", '0', 60), 'retention erases them');
@@ -151,11 +153,13 @@ subtest 'nobody destroys what another database may need' => sub {
 	$cluster->pg_ctl('stop', '-m', 'fast');
 	$cluster->move_clock(18 * DAY);
 	$cluster->pg_ctl('start');
+	$cluster->superuser('SELECT cauce.confirm_clock()');
 	my $far = $cluster->token('north-pro', ttl => 30 * DAY);
 	sleep 6;
 	cmp_ok(scalar(epochs($cluster, time + 18 * DAY)), '>', 0, 'a database that takes no connections keeps ended epoch keys');
 	like($cluster->log, qr/epoch keys that have ended are kept/, 'and the log says why');
 	$cluster->superuser("ALTER DATABASE other ALLOW_CONNECTIONS true");
+	$cluster->superuser('SELECT cauce.confirm_clock()', database => 'other');
 	my $gone = 0;
 	for (1 .. 100)
 	{
@@ -173,6 +177,7 @@ subtest 'a key that is damaged or dead' => sub {
 	$cluster->pg_ctl('stop', '-m', 'fast');
 	$cluster->move_clock(40 * DAY);
 	$cluster->pg_ctl('start');
+	$cluster->superuser('SELECT cauce.confirm_clock()', database => $_) for qw(cauce other);
 	my $left = 0;
 	for (1 .. 100)
 	{

@@ -55,6 +55,7 @@ cmp_ok(ended($standby), '>', 0, 'a standby that has replayed nothing since keeps
 is($standby->sql(app => $standby->token('north-pro', ttl => 20 * DAY), 'SELECT title FROM cauce.session'), 'held', 'and opens what lies under them');
 
 $primary->pg_ctl('start');
+$primary->superuser('SELECT cauce.confirm_clock()');
 ok(none_ended($primary), 'the primary moves what is held to a later epoch, and destroys');
 ok(none_ended($standby), 'the standby destroys its own copy when it has replayed that');
 my $later = $standby->token('north-pro', ttl => 20 * DAY);
