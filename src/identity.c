@@ -15,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -756,13 +757,47 @@ OthersReadable(const pg_uuid_t *account, const pg_uuid_t *session)
 	return TookPlaceIn(account, session, &organization);
 }
 
-/* What a policy's expression was told last: rows of a session come one after the other. */
-typedef struct LastAnswer
+/* A session that a policy's expression has asked about. */
+typedef struct Answer
 {
 	pg_uuid_t account;
 	pg_uuid_t session;
+	bool known;
 	bool readable;
-} LastAnswer;
+} Answer;
+
+/* So many of them are remembered, each at the place that its session's id hashes to. */
+#define ANSWERS 4096
+
+/* What one expression knows in one statement. */
+typedef struct Readable
+{
+	TimestampTz statement;
+	pg_uuid_t own;
+	Answer *answers; /* NULL until there is somebody else's session */
+} Readable;
+
+/* KnowReadable gives what the expression knows; NULL without identity. */
+static Readable *
+KnowReadable(FmgrInfo *expression)
+{
+	Readable *known = expression->fn_extra;
+	const Identity *who;
+
+	if (known != NULL && known->statement == GetCurrentStatementStartTimestamp())
+		return known;
+	who = AppIdentity();
+	if (who == NULL)
+		return NULL;
+	if (known == NULL)
+		known = MemoryContextAllocZero(expression->fn_mcxt, sizeof(Readable));
+	else if (known->answers != NULL)
+		memset(known->answers, 0, ANSWERS * sizeof(Answer));
+	known->statement = GetCurrentStatementStartTimestamp();
+	known->own = who->account;
+	expression->fn_extra = known;
+	return known;
+}
 
 /* cauce.session_is_readable(account, session): whether the caller reads its content. */
 Datum
@@ -770,23 +805,26 @@ cauce_session_is_readable(PG_FUNCTION_ARGS)
 {
 	const pg_uuid_t *account = PG_GETARG_UUID_P(0);
 	const pg_uuid_t *session = PG_GETARG_UUID_P(1);
-	LastAnswer *last = fcinfo->flinfo->fn_extra;
-	const Identity *who;
+	Readable *known = KnowReadable(fcinfo->flinfo);
+	Answer *answer;
 
-	if (last != NULL && SameUuid(&last->account, account) && SameUuid(&last->session, session))
-		PG_RETURN_BOOL(last->readable);
-	who = AppIdentity();
-	if (who == NULL)
+	if (known == NULL)
 		PG_RETURN_BOOL(false);
-	if (last == NULL)
-		last = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, sizeof(LastAnswer));
-	fcinfo->flinfo->fn_extra =
-		NULL; /* while it is asked anew: that may raise, in a kept expression */
-	last->account = *account;
-	last->session = *session;
-	last->readable = SameUuid(&who->account, account) || OthersReadable(account, session);
-	fcinfo->flinfo->fn_extra = last;
-	PG_RETURN_BOOL(last->readable);
+	if (SameUuid(&known->own, account))
+		PG_RETURN_BOOL(true);
+	if (known->answers == NULL)
+		known->answers = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, ANSWERS * sizeof(Answer));
+	answer = &known->answers[hash_bytes(session->data, UUID_LEN) % ANSWERS];
+	if (!answer->known || !SameUuid(&answer->session, session) ||
+		!SameUuid(&answer->account, account))
+	{
+		answer->known = false; /* the look-up may raise */
+		answer->readable = OthersReadable(account, session);
+		answer->account = *account;
+		answer->session = *session;
+		answer->known = true;
+	}
+	PG_RETURN_BOOL(answer->readable);
 }
 
 /* cauce.visible_account_ids(): the accounts all of whose sessions the caller sees. */
