@@ -471,6 +471,7 @@ CREATE TABLE cauce.retention_failure (
 	account_id uuid NOT NULL,
 	session_id uuid NOT NULL,
 	sqlstate text NOT NULL,
+	message text,
 	attempts integer NOT NULL,
 	failed_at timestamptz NOT NULL,
 	retry_at timestamptz NOT NULL,
@@ -1278,26 +1279,46 @@ $$;
 COMMENT ON FUNCTION cauce.confirm_clock() IS
 	'says that the clock is right, and gives what it shows: what is due by it in this database is archived, erased and destroyed';
 
+CREATE FUNCTION cauce.no_worker_since() RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'cauce_no_worker_since' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.no_worker_since() IS
+	'since when the launcher has found no background worker slot for one database or another; NULL when each had its visit';
+
+CREATE FUNCTION cauce.schedule_elsewhere(cron text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cauce_schedule_elsewhere' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.schedule_elsewhere(text) IS
+	'has pg_cron, in the database that it lives in, run retention in this one, or with NULL no more; outlives a rollback; cauce''s own';
+
+CREATE FUNCTION cauce.cron_is_here() RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	-- Only what CREATE EXTENSION pg_cron made: anybody might call a schema cron.
+	SELECT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+		WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'pg_cron'
+		AND d.classid = 'pg_proc'::regclass
+		AND d.objid = to_regprocedure('cron.schedule(text, text, text)'))
+$$;
+COMMENT ON FUNCTION cauce.cron_is_here() IS 'whether pg_cron lives in this database; cauce''s own';
+
 CREATE FUNCTION cauce.schedule_retention(cron text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	job bigint;
 BEGIN
-	-- Only what CREATE EXTENSION pg_cron made: anybody might call a schema cron.
-	IF NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-				   WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'pg_cron'
-				   AND d.classid = 'pg_proc'::regclass
-				   AND d.objid = to_regprocedure('cron.schedule(text, text, text)')) THEN
-		RAISE EXCEPTION 'pg_cron is not installed in this database'
-			USING ERRCODE = '55000', HINT = 'CREATE EXTENSION pg_cron, or leave it to the retention worker.';
+	IF cron IS NULL THEN
+		RAISE EXCEPTION 'no schedule is given' USING ERRCODE = '22004', HINT = 'Like ''17 3 * * *''; unschedule_retention() ends it.';
+	END IF;
+	IF NOT cauce.cron_is_here() THEN
+		RETURN cauce.schedule_elsewhere(cron);
 	END IF;
 	EXECUTE 'SELECT cron.schedule(''cauce-retention'', $1, ''SELECT cauce.run_retention()'')'
 		INTO job USING cron;
 	RETURN job;
 END
 $$;
-COMMENT ON FUNCTION cauce.schedule_retention(text) IS 'runs retention by pg_cron at such times (cron syntax, GMT) beside the worker; the job''s id';
+COMMENT ON FUNCTION cauce.schedule_retention(text) IS
+	'runs retention in this database by pg_cron at such times (cron syntax, GMT) beside the worker, wherever on this server pg_cron lives; the job''s id. Raises 55000 where there is none';
 
 CREATE FUNCTION cauce.unschedule_retention() RETURNS boolean
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1305,16 +1326,15 @@ AS $$
 DECLARE
 	done boolean := false;
 BEGIN
-	IF EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-			   WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'pg_cron'
-			   AND d.classid = 'pg_class'::regclass AND d.objid = to_regclass('cron.job')) THEN
-		EXECUTE 'SELECT coalesce(bool_or(cron.unschedule(jobid)), false) FROM cron.job WHERE jobname = ''cauce-retention'''
-			INTO done;
+	IF NOT cauce.cron_is_here() THEN
+		RETURN cauce.schedule_elsewhere(NULL) > 0;
 	END IF;
+	EXECUTE 'SELECT coalesce(bool_or(cron.unschedule(jobid)), false) FROM cron.job WHERE jobname = ''cauce-retention'''
+		INTO done;
 	RETURN done;
 END
 $$;
-COMMENT ON FUNCTION cauce.unschedule_retention() IS 'ends what schedule_retention() began; whether there was anything';
+COMMENT ON FUNCTION cauce.unschedule_retention() IS 'ends what schedule_retention() began; whether there was anything. Raises 55000 where there is no pg_cron';
 
 --
 -- Keys
@@ -2245,19 +2265,24 @@ CREATE VIEW cauce.due_session WITH (security_barrier = true) AS
 	FROM cauce.session s
 	JOIN cauce.account a ON a.id = s.account_id
 	LEFT JOIN cauce.organization o ON o.id = s.organization_id
-	WHERE s.retain_until <= pg_catalog.now() AND NOT s.legal_hold
+	WHERE s.retain_until <= pg_catalog.now() AND NOT s.legal_hold AND NOT EXISTS (SELECT FROM cauce.retention_failure f
+		WHERE f.account_id = s.account_id AND f.session_id = s.id AND f.retry_at > pg_catalog.now())
 	UNION ALL
 	SELECT account_id, id, organization_id, 'archive', delete_after, 'delete', 'archive kept long enough'
-	FROM cauce.archived_session
-	WHERE delete_after <= pg_catalog.now();
-COMMENT ON VIEW cauce.due_session IS 'what the next retention runs will do, and why';
+	FROM cauce.archived_session d
+	WHERE delete_after <= pg_catalog.now() AND NOT EXISTS (SELECT FROM cauce.retention_failure f
+		WHERE f.account_id = d.account_id AND f.session_id = d.id AND f.retry_at > pg_catalog.now());
+COMMENT ON VIEW cauce.due_session IS
+	'what the next retention run takes, and why; what has failed is in it again when its next try is due, and what somebody holds waits for the run after';
 
 CREATE VIEW cauce.retention_status WITH (security_barrier = true) AS
 	SELECT (SELECT pg_catalog.max(finished_at) FROM cauce.retention_run) AS last_run,
-		(SELECT pg_catalog.count(*) FROM cauce.due_session) AS backlog,
+		(SELECT pg_catalog.count(*) FROM cauce.due_session)
+			+ (SELECT pg_catalog.count(*) FROM cauce.retention_failure WHERE retry_at > pg_catalog.now()) AS backlog,
 		(SELECT pg_catalog.min(due_at) FROM cauce.due_session) AS oldest_due,
 		(SELECT pg_catalog.count(*) FROM cauce.retention_failure) AS failing,
-		cauce.clock_held_until() AS clock_held_until;
+		(SELECT pg_catalog.min(retry_at) FROM cauce.retention_failure) AS next_retry,
+		cauce.clock_held_until() AS clock_held_until, cauce.no_worker_since() AS no_worker_since;
 COMMENT ON VIEW cauce.retention_status IS 'whether retention keeps up';
 
 CREATE VIEW cauce.key_status WITH (security_barrier = true) AS
@@ -2598,7 +2623,7 @@ GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.set_legal_hold(uuid, uuid, text), cauce.release_legal_hold(uuid, uuid, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.clock_held_until(), cauce.confirm_clock(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
+	cauce.clock_held_until(), cauce.confirm_clock(), cauce.no_worker_since(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
 

@@ -9,6 +9,7 @@
 
 #include <zlib.h>
 
+#include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
@@ -28,6 +29,9 @@
 #define SMALL_MEMORY_LEVEL 7
 #define LARGE_MEMORY_LEVEL 8
 
+/* So many bytes are compressed, a few hundredths of a second, before an interrupt is looked for. */
+#define DEFLATE_PIECE (1024 * 1024)
+
 /* Take is zlib's malloc. */
 static voidpf
 Take(voidpf unused, uInt items, uInt size)
@@ -42,6 +46,22 @@ Give(voidpf unused, voidpf bytes)
 	WipingFree(bytes);
 }
 
+/* DeflateAll compresses piece by piece; false when there is no room, or somebody interrupts. */
+static bool
+DeflateAll(z_stream *stream, Size size)
+{
+	while (size > DEFLATE_PIECE)
+	{
+		stream->avail_in = DEFLATE_PIECE;
+		if (deflate(stream, Z_NO_FLUSH) != Z_OK || stream->avail_in > 0 ||
+			INTERRUPTS_PENDING_CONDITION())
+			return false;
+		size -= DEFLATE_PIECE;
+	}
+	stream->avail_in = (uInt) size;
+	return deflate(stream, Z_FINISH) == Z_STREAM_END;
+}
+
 /* RunDeflate compresses into at most room bytes; the number of bytes, 0 when they do not suffice. */
 static Size
 RunDeflate(const char *bytes, Size size, char *packed, Size room)
@@ -54,11 +74,10 @@ RunDeflate(const char *bytes, Size size, char *packed, Size room)
 					 small ? SMALL_MEMORY_LEVEL : LARGE_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
 		return 0;
 	stream.next_in = (z_const Bytef *) bytes;
-	stream.avail_in = (uInt) size;
 	stream.next_out = (Bytef *) packed;
 	stream.avail_out = (uInt) room;
 	done = deflateSetDictionary(&stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) == Z_OK &&
-		   deflate(&stream, Z_FINISH) == Z_STREAM_END;
+		   DeflateAll(&stream, size);
 	(void) deflateEnd(&stream);
 	return done ? stream.total_out : 0;
 }
@@ -103,6 +122,7 @@ Compress(const char *bytes, Size size, Size *packed_size)
 	{
 		SecretWipe(packed, sizeof(length) + room);
 		pfree(packed);
+		CHECK_FOR_INTERRUPTS(); /* for one, compression has ended early */
 		return NULL;
 	}
 	memcpy(packed, &length, sizeof(length));

@@ -42,6 +42,8 @@
 #include "shared.h"
 #include "upkeep.h"
 
+PG_FUNCTION_INFO_V1(cauce_no_worker_since);
+
 static int retention_naptime = 5 * SECS_PER_MINUTE;
 
 /* LauncherInit defines the settings and registers the launcher. */
@@ -75,8 +77,8 @@ IsTemplate0(Form_pg_database database)
 }
 
 /*
- * ListDatabases gives the OIDs of the databases that may hold keys, in a fixed order. template1,
- * which CREATE DATABASE wants for itself, is among them only for a pass that asks everybody;
+ * ListDatabases gives the OIDs of the databases that may hold keys, in a fixed order. Templates,
+ * which CREATE DATABASE wants for itself, are among them only for a pass that asks everybody;
  * unreachable tells whether one of the others takes no connections.
  */
 static List *
@@ -98,7 +100,7 @@ ListDatabases(MemoryContext context, bool everybody, bool *unreachable)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (IsTemplate0(database) || database->datconnlimit == DATCONNLIMIT_INVALID_DB ||
-			(!everybody && strcmp(NameStr(database->datname), "template1") == 0))
+			(!everybody && database->datistemplate))
 			continue;
 		if (!database->datallowconn)
 		{
@@ -116,9 +118,9 @@ ListDatabases(MemoryContext context, bool everybody, bool *unreachable)
 	return databases;
 }
 
-/* VisitDatabase runs one worker and waits until it has left; false when it found no room. */
+/* VisitDatabase runs one worker and waits until it has left; false, and noted in lacking, when it found no room. */
 static bool
-VisitDatabase(Oid database, const Visit *visit)
+VisitDatabase(Oid database, const Visit *visit, bool *lacking)
 {
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
@@ -143,6 +145,7 @@ VisitDatabase(Oid database, const Visit *visit)
 			 errmsg("no background worker slot is free for retention"),
 			 errhint(
 				 "Raise max_worker_processes; the next run is after cauce.retention_naptime.")));
+		*lacking = true;
 		return false;
 	}
 	status = WaitForBackgroundWorkerStartup(handle, &pid);
@@ -221,15 +224,17 @@ static bool
 VisitAll(const List *databases, Pass *pass)
 {
 	bool complete = true;
+	bool lacking = false;
 	ListCell *cell;
 
 	foreach (cell, databases)
 	{
 		CHECK_FOR_INTERRUPTS();
 		SharedAsk(lfirst_oid(cell));
-		complete = VisitDatabase(lfirst_oid(cell), &pass->visit) && SharedAnswered(&pass->needs) &&
-				   complete;
+		complete = VisitDatabase(lfirst_oid(cell), &pass->visit, &lacking) &&
+				   SharedAnswered(&pass->needs) && complete;
 	}
+	SharedNoWorker(lacking);
 	return complete;
 }
 
@@ -289,6 +294,17 @@ NapIsOver(const instr_time *since)
 	return INSTR_TIME_GET_DOUBLE(now) >= retention_naptime;
 }
 
+/* cauce.no_worker_since(): since when there was no worker slot for retention; NULL when there is. */
+Datum
+cauce_no_worker_since(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = SharedNoWorkerSince();
+
+	if (since == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(since);
+}
+
 /* cauce_launcher_main is the launcher. */
 void
 cauce_launcher_main(Datum argument)
@@ -315,7 +331,9 @@ cauce_launcher_main(Datum argument)
 		}
 		if (!wake && !NapIsOver(&last))
 			continue;
+		pgstat_report_activity(STATE_RUNNING, "cauce visits databases");
 		MakePass(context);
+		pgstat_report_activity(STATE_IDLE, NULL);
 		MemoryContextReset(context);
 		INSTR_TIME_SET_CURRENT(last);
 	}

@@ -115,26 +115,39 @@ Process(const DueSession *due)
 	}
 }
 
-/* RecordFailure keeps the SQLSTATE and puts the session off: a minute, doubling to a day, with jitter. */
+/* What went wrong with one session; sqlerrcode 0 for nothing. */
+typedef struct Failure
+{
+	int sqlerrcode;
+	const char
+		*message; /* as it is in the source, without the values: no content can be in it; or NULL */
+} Failure;
+
+/*
+ * RecordFailure keeps SQLSTATE and message and puts the session off: a minute, doubling to a day,
+ * with jitter.
+ */
 static void
-RecordFailure(const DueSession *due, int sqlerrcode)
+RecordFailure(const DueSession *due, const Failure *failure)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, TEXTOID};
+	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID};
 	Datum values[] = {UUIDPGetDatum(&due->account), UUIDPGetDatum(&due->session),
-					  CStringGetTextDatum(unpack_sql_state(sqlerrcode))};
+					  CStringGetTextDatum(unpack_sql_state(failure->sqlerrcode)),
+					  failure->message != NULL ? CStringGetTextDatum(failure->message) : (Datum) 0};
+	const char nulls[] = {' ', ' ', ' ', failure->message != NULL ? ' ' : 'n', '\0'};
 	SpiScope scope;
 
 	SpiEnter(&scope, false);
 	SpiRun(&plan,
 		   "INSERT INTO cauce.retention_failure AS f"
-		   " (account_id, session_id, sqlstate, attempts, failed_at, retry_at)"
-		   " VALUES ($1, $2, $3, 1, now(), now() + interval '1 minute')"
-		   " ON CONFLICT (account_id, session_id) DO UPDATE SET sqlstate = $3,"
+		   " (account_id, session_id, sqlstate, message, attempts, failed_at, retry_at)"
+		   " VALUES ($1, $2, $3, $4, 1, now(), now() + interval '1 minute' * (0.75 + random() / 2))"
+		   " ON CONFLICT (account_id, session_id) DO UPDATE SET sqlstate = $3, message = $4,"
 		   " attempts = f.attempts + 1, failed_at = now(), retry_at = now()"
 		   " + least(interval '1 day', interval '1 minute' * 2 ^ least(f.attempts, 11))"
 		   " * (0.75 + random() / 2)",
-		   3, types, values, NULL, false);
+		   lengthof(types), types, values, nulls, false);
 	SpiLeave(&scope);
 }
 
@@ -152,13 +165,22 @@ ForgetFailure(const DueSession *due)
 	SpiLeave(&scope);
 }
 
-/* TryProcess works in a subtransaction; gives 0, or the SQLSTATE of what went wrong. */
-static int
+/* MessageOfError is what an error says without its values; NULL where it is nothing but a value. */
+static const char *
+MessageOfError(const ErrorData *error)
+{
+	if (error->message_id == NULL || strcmp(error->message_id, "%s") == 0)
+		return NULL;
+	return pstrdup(error->message_id);
+}
+
+/* TryProcess works in a subtransaction, and tells what went wrong. */
+static Failure
 TryProcess(const DueSession *due)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile int sqlerrcode = 0;
+	volatile Failure failure = {0};
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -176,8 +198,10 @@ TryProcess(const DueSession *due)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		sqlerrcode = error->sqlerrcode;
-		if (sqlerrcode == ERRCODE_QUERY_CANCELED || sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		failure.sqlerrcode = error->sqlerrcode;
+		failure.message = MessageOfError(error);
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -186,7 +210,7 @@ TryProcess(const DueSession *due)
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	return sqlerrcode;
+	return (Failure){failure.sqlerrcode, failure.message};
 }
 
 /* StartRun opens the run's row. */
@@ -213,11 +237,15 @@ MessageOf(const RetentionResult *result, int sqlerrcode)
 	return NULL;
 }
 
-/* FinishRun closes it, and prunes the history: a month of empty runs, 400 days of others. */
+/*
+ * FinishRun closes it, forgets failures of sessions that others have erased since, and prunes the
+ * history: a month of empty runs, 400 days of others.
+ */
 static void
 FinishRun(const RetentionResult *result, int sqlerrcode)
 {
 	static SPIPlanPtr finish = NULL;
+	static SPIPlanPtr forget = NULL;
 	static SPIPlanPtr prune = NULL;
 	Oid types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TEXTOID};
 	const char *message = MessageOf(result, sqlerrcode);
@@ -236,12 +264,35 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 		   "UPDATE cauce.retention_run SET finished_at = clock_timestamp(), archived = $2,"
 		   " deleted = $3, failed = $4, message = $5 WHERE id = $1",
 		   5, types, values, nulls, false);
+	SpiRun(&forget,
+		   "DELETE FROM cauce.retention_failure f WHERE NOT EXISTS (SELECT FROM cauce.session s"
+		   " WHERE s.account_id = f.account_id AND s.id = f.session_id)"
+		   " AND NOT EXISTS (SELECT FROM cauce.archived_session a"
+		   " WHERE a.account_id = f.account_id AND a.id = f.session_id)",
+		   0, NULL, NULL, NULL, false);
 	if (!result->held)
 		SpiRun(&prune,
 			   "DELETE FROM cauce.retention_run WHERE started_at < now() - interval '400 days'"
 			   " OR (started_at < now() - interval '30 days' AND archived + deleted + failed = 0)",
 			   0, NULL, NULL, NULL, false);
 	SpiLeave(&scope);
+}
+
+/*
+ * FireAtOnce has constraint triggers of every table fire at the end of each statement: left to
+ * the end of the transaction they would run as whoever this run is for, be it the server's own
+ * worker. What was waiting before runs as it would have then.
+ */
+static void
+FireAtOnce(void)
+{
+	SpiActor before;
+
+	GetUserIdAndSecContext(&before.user, &before.security);
+	SetUserIdAndSecContext(GetOuterUserId(), before.security | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set the constraints");
+	SpiReturn(&before);
 }
 
 /* RetentionRun runs. */
@@ -257,6 +308,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 
 	memset(result, 0, sizeof(*result));
 	SpiEnter(&scope, false);
+	FireAtOnce();
 	result->run = StartRun();
 	result->held = !ClockIsTrusted();
 	if (!result->held && !FollowsPublisher())
@@ -268,15 +320,15 @@ RetentionRun(int max_sessions, RetentionResult *result)
 
 	for (int i = 0; i < count; i++)
 	{
-		int failure;
+		Failure failure;
 
 		CHECK_FOR_INTERRUPTS();
 		failure = TryProcess(&due[i]);
-		if (failure != 0)
+		if (failure.sqlerrcode != 0)
 		{
-			RecordFailure(&due[i], failure);
+			RecordFailure(&due[i], &failure);
 			result->failed++;
-			last_failure = failure;
+			last_failure = failure.sqlerrcode;
 		}
 		else if (due[i].action == DUE_ARCHIVE)
 			result->archived++;

@@ -31,6 +31,7 @@ typedef struct Shared
 	Oid asked; /* the database that is to answer */
 	bool answered;
 	KeyringNeeds needs;
+	TimestampTz no_worker_since; /* 0: the last pass found worker slots */
 	TimestampTz clock_began; /* of the calendar clock */
 	bool clock_jumped;
 	int64 clock_boot; /* the time since boot then, in microseconds */
@@ -263,6 +264,32 @@ SharedAnswered(KeyringNeeds *needs)
 	for (int i = 0; i < answer.master_count; i++)
 		KeyringNeedsMaster(needs, answer.masters[i]);
 	return true;
+}
+
+/* SharedNoWorker keeps the first time. */
+void
+SharedNoWorker(bool lacking)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&shared->lock);
+	if (!lacking)
+		shared->no_worker_since = 0;
+	else if (shared->no_worker_since == 0)
+		shared->no_worker_since = now;
+	SpinLockRelease(&shared->lock);
+}
+
+/* SharedNoWorkerSince reads it. */
+TimestampTz
+SharedNoWorkerSince(void)
+{
+	TimestampTz since;
+
+	SpinLockAcquire(&shared->lock);
+	since = shared->no_worker_since;
+	SpinLockRelease(&shared->lock);
+	return since;
 }
 
 /* SharedReadClock compares the calendar with the time since boot. */

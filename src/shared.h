@@ -59,6 +59,13 @@ extern void SharedAsk(Oid database);
 extern void SharedAnswer(Oid database, const KeyringNeeds *needs);
 extern bool SharedAnswered(KeyringNeeds *needs);
 
+/*
+ * SharedNoWorker notes whether a pass has found no worker slot; SharedNoWorkerSince is since when
+ * passes have not, 0 when the last one did.
+ */
+extern void SharedNoWorker(bool lacking);
+extern TimestampTz SharedNoWorkerSince(void);
+
 /* What two clocks that differ by less are taken for the same. */
 #define CLOCK_BOUND (2 * USECS_PER_DAY)
 

@@ -17,8 +17,10 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -72,7 +74,41 @@ RunBatch(void)
 	if (result.archived + result.deleted + result.failed > 0)
 		ereport(LOG, (errmsg("cauce retention: %d archived, %d deleted, %d failed", result.archived,
 							 result.deleted, result.failed)));
-	return result.archived + result.deleted;
+	/* what failed is put off, so that this comes to an end */
+	return result.archived + result.deleted + result.failed;
+}
+
+/*
+ * Rest leaves the server to others for a quarter of the time that a batch took, a second at most.
+ */
+static void
+Rest(const instr_time *since)
+{
+	instr_time took;
+	long rest;
+
+	INSTR_TIME_SET_CURRENT(took);
+	INSTR_TIME_SUBTRACT(took, *since);
+	rest = Min((long) INSTR_TIME_GET_MILLISEC(took) / 4, 1000);
+	if (rest > 0)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, rest,
+						 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* RunBatches runs until nothing is due. */
+static void
+RunBatches(void)
+{
+	instr_time began;
+
+	INSTR_TIME_SET_CURRENT(began);
+	while (RunBatch() > 0)
+	{
+		Rest(&began);
+		INSTR_TIME_SET_CURRENT(began);
+	}
 }
 
 /* Extend is the duty to have epoch keys ahead. There is a year to mend what stands in its way. */
@@ -211,8 +247,7 @@ cauce_retention_main(Datum argument)
 		bool trusted = false;
 
 		(void) AttemptDuty(NoteClock, &trusted, WARNING, "look at the clock");
-		while (RunBatch() > 0)
-			CHECK_FOR_INTERRUPTS();
+		RunBatches();
 		LookAfterKeys(&visit, trusted);
 	}
 	if (visit.report)

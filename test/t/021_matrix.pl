@@ -240,7 +240,7 @@ for my $who (@subjects)
 		INSERT INTO cauce.invitation (organization_id, subject, role) VALUES ('$home{$organization{$who} || 'west'}', '$who', 'professional');
 		INSERT INTO cauce.break_glass_grant (account_id, grantee_id, reason, until) SELECT '$account{$who}', id, 'x', now() + interval '1 hour'
 			FROM cauce.account WHERE subject = '@{[ $who eq 'north-pro' ? 'helper' : 'absent helper' ]}';
-		INSERT INTO cauce.retention_failure VALUES ('$account{$who}', '$live', 'x', 1, now(), now());
+		INSERT INTO cauce.retention_failure (account_id, session_id, sqlstate, attempts, failed_at, retry_at) VALUES ('$account{$who}', '$live', 'x', 1, now(), now());
 		INSERT INTO cauce.key_rotation (account_id, made_before, keys, finished_at) VALUES ('$account{$who}', '2026-01-01', 1, now())");
 }
 $cluster->superuser(q{INSERT INTO cauce.retention_run (started_at) VALUES (now()); INSERT INTO cauce.clock (seen_at) VALUES (now()) ON CONFLICT DO NOTHING;

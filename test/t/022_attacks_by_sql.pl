@@ -8,6 +8,8 @@ use IPC::Run qw(run);
 use Test::More;
 
 my $cluster = CauceTest->start(settings => "max_prepared_transactions = 5\n");
+# PostgreSQL 16 has renamed it.
+my $force_parallel = $cluster->superuser(q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 my @subjects = qw(north-pro north-pro2 north-admin south-pro solo);
 my %token = map { $_ => $cluster->token($_) } @subjects;
 my (%session, %account);
@@ -104,7 +106,7 @@ subtest 'functions and operators in WHERE' => sub {
 			"SET enable_seqscan = off; SELECT count(*) FROM $table WHERE lair.leak($plain) AND account_id = '$their_account'",
 			"SET plan_cache_mode = force_generic_plan; PREPARE p (uuid) AS SELECT $plain FROM $table WHERE account_id = \$1 AND lair.leak($plain); EXECUTE p ('$their_account')",
 			"SET max_parallel_workers_per_gather = 4; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SELECT * FROM $table WHERE lair.leak($plain)",
-			"SET force_parallel_mode = on; SELECT $plain FROM $table")
+			"SET $force_parallel = on; SELECT $plain FROM $table")
 		{
 			is(attack("BEGIN; $sql; ROLLBACK")->{loot}, '', $sql =~ s/\Q$their_account\E/…/r);
 		}

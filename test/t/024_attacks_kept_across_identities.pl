@@ -8,6 +8,8 @@ use CauceWire;
 use Test::More;
 
 my $cluster = CauceTest->start;
+# PostgreSQL 16 has renamed it.
+my $force_parallel = $cluster->superuser(q{SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 my @subjects = qw(north-pro south-pro);
 my %token = map { $_ => $cluster->token($_) } @subjects, 'north-admin';
 my (%session, %account);
@@ -150,7 +152,7 @@ subtest 'what is left lying about' => sub {
 
 subtest 'parallel plans' => sub {
 	# Large enough a table, and cheap enough workers; under a role that policies hold and one that they do not.
-	my $parallel = 'SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET enable_indexscan = off; SET enable_bitmapscan = off; SET force_parallel_mode = on';
+	my $parallel = "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET enable_indexscan = off; SET enable_bitmapscan = off; SET $force_parallel = on";
 	for my $role (qw(app postgres))
 	{
 		my $pooled = CauceSession->open($cluster, $role);
