@@ -186,7 +186,7 @@ subtest 'cauce\'s own objects' => sub {
 			"CREATE TABLE lair.p (LIKE $table) PARTITION BY LIST (account_id); ALTER TABLE lair.p ATTACH PARTITION $table DEFAULT", "ALTER TABLE $table SET SCHEMA lair");
 	}
 	refused('42501', 'LOCK TABLE cauce.data_key IN ACCESS SHARE MODE', 'LOCK TABLE cauce.organization IN ACCESS EXCLUSIVE MODE');
-	refused('42501', 'DROP POLICY change ON cauce.session', 'ALTER POLICY mine ON cauce.session USING (true)', 'CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION cauce.seal_row()',
+	refused('42501', 'DROP POLICY visible ON cauce.session', 'ALTER POLICY visible ON cauce.session USING (true)', 'CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION cauce.seal_row()',
 		'CREATE FUNCTION cauce.account_id(integer) RETURNS uuid LANGUAGE sql AS \'SELECT NULL::uuid\'', 'CREATE OR REPLACE FUNCTION cauce.account_id() RETURNS uuid LANGUAGE sql AS \'SELECT NULL::uuid\'',
 		'CREATE OPERATOR cauce.= (LEFTARG = uuid, RIGHTARG = text, FUNCTION = texteq)', 'CREATE TABLE cauce.t ()', 'CREATE VIEW cauce.v AS SELECT 1', 'CREATE TYPE cauce.t AS ENUM ()', 'ALTER SCHEMA cauce RENAME TO x', 'DROP EXTENSION cauce',
 		'ALTER EXTENSION cauce UPDATE', 'CREATE EXTENSION dblink', 'ALTER FUNCTION cauce.account_id() OWNER TO app', 'CREATE TABLE lair.t (a uuid, b uuid, FOREIGN KEY (a, b) REFERENCES cauce.session)',
