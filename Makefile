@@ -5,6 +5,7 @@
 #	make worker     build cauce-worker
 #	make demo       install what is missing, build, run the main job on recorded speech
 #	make check      install what is missing, build with gcc and clang, run every test
+#	make check-long longer proof: kills at every step, many due sessions; minutes
 #	make bench      install what is missing, build, measure against plaintext and pgcrypto
 
 EXTENSION = cauce
@@ -34,7 +35,7 @@ SHLIB_LINK = -lcrypto -ljansson -lz -ldl
 PG_CONFIG ?= pg_config
 
 # The house's own goals; they may run before there is a pg_config.
-HOUSE = demo check bench format worker
+HOUSE = demo check check-long bench format worker
 
 ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 
@@ -56,6 +57,9 @@ demo:
 
 check:
 	dev/check
+
+check-long:
+	dev/check-long
 
 bench:
 	bench/run

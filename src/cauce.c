@@ -18,6 +18,7 @@
 #include "keyring_edit.h"
 #include "keyring_store.h"
 #include "launcher.h"
+#include "injection.h"
 #include "libjose.h"
 #include "literals.h"
 #include "redact.h"
@@ -55,5 +56,8 @@ _PG_init(void)
 	ClockInit();
 	UpkeepInit();
 	LauncherInit();
+#ifdef CAUCE_INJECTION
+	InjectionInit();
+#endif
 	MarkGUCPrefixReserved("cauce");
 }

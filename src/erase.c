@@ -26,6 +26,7 @@
 #include "datakey.h"
 #include "erase.h"
 #include "identity.h"
+#include "injection.h"
 #include "jose.h"
 #include "protect.h"
 #include "spi.h"
@@ -420,6 +421,7 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	SpiEnter(&scope, false);
 	if (!InCustody())
 		DataKeyDestroy(&account, &session, &destroyed);
+	CAUCE_POINT("erase_key_destroyed");
 	erasing = true;
 	PG_TRY();
 	{
@@ -430,8 +432,10 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 		erasing = before;
 	}
 	PG_END_TRY();
+	CAUCE_POINT("erase_content_deleted");
 	if (!InCustody())
 		(void) IssueCertificate(&account, "session", counts, &destroyed);
+	CAUCE_POINT("erase_certified");
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -453,7 +457,9 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	DataKeyDestroy(&account, &session, &destroyed);
+	CAUCE_POINT("erase_archive_key_destroyed");
 	(void) IssueCertificate(&account, "archive", "{\"archives\": 1}", &destroyed);
+	CAUCE_POINT("erase_archive_certified");
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }

@@ -37,6 +37,7 @@
 #include "datakey.h"
 #include "erase.h"
 #include "identity.h"
+#include "injection.h"
 #include "protect.h"
 #include "spi.h"
 
@@ -298,16 +299,22 @@ EraseAccount(const pg_uuid_t *account)
 	HoldSessions(account);
 	HoldArchives(account);
 	HoldAccount(account);
+	CAUCE_POINT("account_locked");
 	initStringInfo(&counts);
 	initStringInfo(&protected);
 	appendStringInfoChar(&counts, '{');
 	ProtectedEraseAccount(account, &protected); /* applications' triggers first */
+	CAUCE_POINT("account_protected_erased");
 	DataKeyDestroyAll(account, &destroyed);
+	CAUCE_POINT("account_keys_destroyed");
 	EraseRows(account, &counts);
+	CAUCE_POINT("account_rows_erased");
 	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
 	appendStringInfo(&counts, "%s}", protected.data);
 	certificate = IssueCertificate(account, "account", counts.data, &destroyed);
+	CAUCE_POINT("account_certified");
 	Forget(account);
+	CAUCE_POINT("account_forgotten");
 	return certificate;
 }
 
