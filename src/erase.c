@@ -502,24 +502,34 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* ErasureBecause swaps. */
+const char *
+ErasureBecause(const char *reason)
+{
+	const char *before = erasure_reason;
+
+	erasure_reason = reason;
+	return before;
+}
+
 /* DeleteBecause runs a DELETE of one row whose certificate says reason. */
 static bool
 DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session,
 			  const char *reason)
 {
-	const char *before = erasure_reason;
+	const char *before;
 	volatile bool deleted = false;
 	SpiScope scope;
 
 	SpiEnter(&scope, false);
-	erasure_reason = reason;
+	before = ErasureBecause(reason);
 	PG_TRY();
 	{
 		deleted = SpiRunSession(plan, sql, account, session, false) == 1;
 	}
 	PG_FINALLY();
 	{
-		erasure_reason = before;
+		(void) ErasureBecause(before);
 	}
 	PG_END_TRY();
 	SpiLeave(&scope);

@@ -15,6 +15,15 @@
 extern bool EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 extern bool EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 
+/* The reason of what is erased again, since a backup from before was restored. */
+#define REASON_REAPPLIED "reapplied"
+
+/*
+ * ErasureBecause has certificates say another reason from now on, and gives the one of before, to be
+ * put back in a PG_FINALLY.
+ */
+extern const char *ErasureBecause(const char *reason);
+
 /*
  * IssueCertificate appends a certificate to the account's chain; its id. counts is a JSON
  * object. Inside of an SpiScope.

@@ -42,6 +42,7 @@
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_delete_my_data);
+PG_FUNCTION_INFO_V1(cauce_erase_again);
 
 /* RunFor runs a statement about an account, $1; the number of rows. Inside of an SpiScope. */
 static uint64
@@ -333,4 +334,41 @@ cauce_delete_my_data(PG_FUNCTION_ARGS)
 	*certificate = EraseAccount(&account);
 	SpiLeave(&scope);
 	PG_RETURN_UUID_P(certificate);
+}
+
+/* EraseAccountAgain erases an account whose certificate has outlived a backup. */
+static void
+EraseAccountAgain(const pg_uuid_t *account)
+{
+	const char *before = ErasureBecause(REASON_REAPPLIED);
+	SpiScope scope;
+
+	PG_TRY();
+	{
+		SpiEnter(&scope, false);
+		(void) EraseAccount(account);
+		SpiLeave(&scope);
+	}
+	PG_FINALLY();
+	{
+		(void) ErasureBecause(before);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * cauce.erase_again(account_id, session_id): erases a session, live or archived, or with NULL the account; whether
+ * there was anything.
+ */
+Datum
+cauce_erase_again(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *account = PG_GETARG_UUID_P(0);
+
+	DataKeyCheckKeyring(); /* a certificate has to be signed */
+	if (!PG_ARGISNULL(1))
+		PG_RETURN_BOOL(EraseSession(account, PG_GETARG_UUID_P(1), REASON_REAPPLIED) ||
+					   EraseArchive(account, PG_GETARG_UUID_P(1), REASON_REAPPLIED));
+	EraseAccountAgain(account);
+	PG_RETURN_BOOL(true);
 }

@@ -234,6 +234,11 @@ subtest 'in the end' => sub {
 	is($cluster->superuser('SELECT count(*) FROM cauce.erasure_certificate c WHERE NOT cauce.verify_certificate(c.id)'), '0', 'every certificate verifies');
 	my $proofs = proofs();
 	is(join(' ', grep { ($proofs->{ $session{$_}{key} } // 0) != ($session{$_}{end} eq 'gone' ? 1 : 0) } keys %session), '', 'and is the only one');
+	# What was made due is older than anything may be kept: restored, it is due again at once.
+	$cluster->configure("cauce.retention_naptime = '1d'");
+	$cluster->pg_ctl('reload');
+	$cluster->poll_until('SHOW cauce.retention_naptime', '1d');
+	$cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker'}, '0');
 	my @archived = grep { $session{$_}{end} eq 'archived' } keys %session;
 	$cluster->sql(app => $token, "SELECT cauce.restore_session('$_')") for @archived;
 	my @live = grep { $session{$_}{end} ne 'gone' } keys %session;
