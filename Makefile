@@ -5,7 +5,7 @@
 #	make worker     build cauce-worker
 #	make demo       install what is missing, build, run the main job on recorded speech
 #	make check      install what is missing, build with gcc and clang, run every test
-#	make check-long what takes longer: 20,000 random statements
+#	make check-long longer proof: 20,000 random statements, kills at every step, many due sessions
 #	make bench      install what is missing, build, measure against plaintext and pgcrypto
 
 EXTENSION = cauce

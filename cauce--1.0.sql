@@ -1217,6 +1217,57 @@ CREATE FUNCTION cauce.delete_my_data(confirm_subject text) RETURNS uuid
 COMMENT ON FUNCTION cauce.delete_my_data(text) IS
 	'erases my account and everything it has, for good; confirm_subject repeats the token''s sub. The id of the one certificate. Raises 22023 for another subject, 55006 when a session is under legal hold; nothing has changed then';
 
+CREATE FUNCTION cauce.erase_again(account_id uuid, session_id uuid) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'cauce_erase_again' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cauce.erase_again(uuid, uuid) IS
+	'erases a session, live or archived, or with NULL the account, for a certificate that has outlived a backup; whether there was anything; cauce''s own';
+
+CREATE FUNCTION cauce.reapply_erasures(certificates text[]) RETURNS TABLE (certificate uuid, subject text, outcome text)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	jws text;
+	payload jsonb;
+	key record;
+	found integer;
+	erased integer;
+BEGIN
+	FOREACH jws IN ARRAY certificates LOOP
+		payload := cauce.open_certificate(jws);
+		certificate := (payload->>'jti')::uuid;
+		subject := payload->>'subject';
+		found := 0;
+		erased := 0;
+		IF payload IS NULL THEN
+			outcome := 'not signed by this keyring';
+		ELSIF subject NOT IN ('session', 'archive', 'account') THEN
+			outcome := 'names no key: its rows are not known';
+		ELSE
+			BEGIN
+				-- An account's own key first: with it everything goes at once, under one certificate.
+				FOR key IN SELECT DISTINCT k.account_id, k.session_id FROM cauce.data_key k
+						WHERE k.id IN (SELECT e::uuid FROM jsonb_array_elements_text(payload->'keys') e)
+						ORDER BY k.account_id, k.session_id NULLS FIRST LOOP
+					found := found + 1;
+					CONTINUE WHEN key.session_id IS NULL AND subject <> 'account';
+					IF key.session_id IS NULL AND NOT EXISTS (SELECT FROM cauce.account a WHERE a.id = key.account_id) THEN
+						CONTINUE;
+					END IF;
+					erased := erased + cauce.erase_again(key.account_id, key.session_id)::integer;
+				END LOOP;
+				outcome := CASE WHEN erased > 0 THEN 'erased' WHEN found > 0 THEN 'keys without rows' ELSE 'nothing left' END;
+			EXCEPTION
+				WHEN object_in_use THEN
+					outcome := 'under legal hold';
+			END;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cauce.reapply_erasures(text[]) IS
+	'erases again, in a database that was restored from a backup, what the given certificates (jws) say was erased since; what came of each. Only what this keyring has signed counts';
+
 --
 -- Retention
 --
@@ -1269,8 +1320,10 @@ CREATE FUNCTION cauce.confirm_clock() RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	now CONSTANT timestamptz := clock_timestamp();
+	now timestamptz;
 BEGIN
+	PERFORM cauce.clock_held_until(); -- a jump that nobody has noticed yet is noticed now, and not after this
+	now := clock_timestamp();
 	INSERT INTO cauce.clock (seen_at) VALUES (now) ON CONFLICT (one) DO UPDATE SET seen_at = excluded.seen_at;
 	PERFORM cauce.wake_launcher();
 	RETURN now;
@@ -2623,7 +2676,7 @@ GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.set_legal_hold(uuid, uuid, text), cauce.release_legal_hold(uuid, uuid, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.clock_held_until(), cauce.confirm_clock(), cauce.no_worker_since(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
+	cauce.reapply_erasures(text[]), cauce.clock_held_until(), cauce.confirm_clock(), cauce.no_worker_since(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
 

@@ -22,6 +22,7 @@
 #include "datakey.h"
 #include "rewrap.h"
 #include "identity.h"
+#include "injection.h"
 #include "keyring.h"
 #include "sealed.h"
 #include "sealed_type.h"
@@ -163,21 +164,27 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 	SpiEnter(&scope, false);
 	found = LockSession(account, session);
+	CAUCE_POINT("archive_locked");
 	if (found)
 		rows = ArchiveRowsTake(account, session);
+	CAUCE_POINT("archive_rows_taken");
 	CustodyBegin(account, session);
 	if (found)
 	{
 		text *bundle = TakeBundle(account, session, rows);
 
+		CAUCE_POINT("archive_bundle_taken");
 		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
+		CAUCE_POINT("archive_stored");
 		RewrapFor(account, session, delete_after);
+		CAUCE_POINT("archive_rewrapped");
 		if (!InCustody())
 			elog(ERROR, "custody of a session was lost"); /* or the DELETE would erase it */
 		SpiRunSession(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
 					  session, false);
 	}
 	CustodyEnd();
+	CAUCE_POINT("archive_done");
 	SpiLeave(&scope);
 	return found;
 }
@@ -307,10 +314,13 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	if (bundle != NULL)
 	{
 		RequireVersion(bundle);
+		CAUCE_POINT("restore_opened");
 		InsertBundle(bundle);
+		CAUCE_POINT("restore_inserted");
 		CustodyEnd(); /* code of others' may run next */
 		ArchiveRowsPut(PointerGetDatum(bundle), account, session, archived_at);
 		SecretWipe(VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
+		CAUCE_POINT("restore_rows_put");
 		Extend(account, session);
 		CustodyBegin(account, session);
 		SpiRunSession(&remove,
@@ -318,6 +328,7 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 					  account, session, false);
 	}
 	CustodyEnd();
+	CAUCE_POINT("restore_done");
 	SpiLeave(&scope);
 	return bundle != NULL;
 }

@@ -21,6 +21,7 @@
 #include "keyring_store.h"
 #include "lasting.h"
 #include "launcher.h"
+#include "injection.h"
 #include "libjose.h"
 #include "literals.h"
 #include "login.h"
@@ -67,5 +68,8 @@ _PG_init(void)
 	ClockInit();
 	UpkeepInit();
 	LauncherInit();
+#ifdef CAUCE_INJECTION
+	InjectionInit();
+#endif
 	MarkGUCPrefixReserved("cauce");
 }

@@ -25,6 +25,7 @@
 #include "erase.h"
 #include "evidence.h"
 #include "identity.h"
+#include "injection.h"
 #include "jose.h"
 #include "protect.h"
 #include "spi.h"
@@ -394,6 +395,7 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	SpiEnter(&scope, false);
 	if (!InCustody())
 		DataKeyDestroy(&row.account, &row.id, &destroyed);
+	CAUCE_POINT("erase_key_destroyed");
 	erasing = true;
 	PG_TRY();
 	{
@@ -404,8 +406,10 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 		erasing = before;
 	}
 	PG_END_TRY();
+	CAUCE_POINT("erase_content_deleted");
 	if (!InCustody())
 		CertifyRow(&row, "session", counts, &destroyed);
+	CAUCE_POINT("erase_certified");
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -426,7 +430,9 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	DataKeyDestroy(&row.account, &row.id, &destroyed);
+	CAUCE_POINT("erase_archive_key_destroyed");
 	CertifyRow(&row, "archive", "{\"archives\": 1}", &destroyed);
+	CAUCE_POINT("erase_archive_certified");
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);
 }
@@ -483,24 +489,34 @@ cauce_certify_rows(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* ErasureBecause swaps. */
+const char *
+ErasureBecause(const char *reason)
+{
+	const char *before = erasure_reason;
+
+	erasure_reason = reason;
+	return before;
+}
+
 /* DeleteBecause runs a DELETE of one row whose certificate says reason. */
 static bool
 DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const pg_uuid_t *session,
 			  const char *reason)
 {
-	const char *before = erasure_reason;
+	const char *before;
 	volatile bool deleted = false;
 	SpiScope scope;
 
 	SpiEnter(&scope, false);
-	erasure_reason = reason;
+	before = ErasureBecause(reason);
 	PG_TRY();
 	{
 		deleted = SpiRunSession(plan, sql, account, session, false) == 1;
 	}
 	PG_FINALLY();
 	{
-		erasure_reason = before;
+		(void) ErasureBecause(before);
 	}
 	PG_END_TRY();
 	SpiLeave(&scope);

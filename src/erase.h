@@ -26,6 +26,15 @@ typedef struct Erased
 	const DestroyedKeys *keys;
 } Erased;
 
+/* The reason of what is erased again, since a backup from before was restored. */
+#define REASON_REAPPLIED "reapplied"
+
+/*
+ * ErasureBecause has certificates say another reason from now on, and gives the one of before, to be
+ * put back in a PG_FINALLY.
+ */
+extern const char *ErasureBecause(const char *reason);
+
 /*
  * IssueCertificate appends a certificate to the account's chain and notes the erasure for the
  * audit log; the certificate's id. Inside of an SpiScope.

@@ -37,10 +37,12 @@
 #include "datakey.h"
 #include "erase.h"
 #include "identity.h"
+#include "injection.h"
 #include "protect.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_delete_my_data);
+PG_FUNCTION_INFO_V1(cauce_erase_again);
 
 /* RunFor runs a statement about an account, $1; the number of rows. Inside of an SpiScope. */
 static uint64
@@ -300,17 +302,23 @@ EraseAccount(const pg_uuid_t *account, const pg_uuid_t *organization)
 	HoldSessions(account);
 	HoldArchives(account);
 	HoldAccount(account);
+	CAUCE_POINT("account_locked");
 	initStringInfo(&counts);
 	initStringInfo(&protected);
 	appendStringInfoChar(&counts, '{');
 	ProtectedEraseAccount(account, &protected); /* applications' triggers first */
+	CAUCE_POINT("account_protected_erased");
 	DataKeyDestroyAll(account, &destroyed);
+	CAUCE_POINT("account_keys_destroyed");
 	EraseRows(account, &counts);
+	CAUCE_POINT("account_rows_erased");
 	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
 	appendStringInfo(&counts, "%s}", protected.data);
 	erased.counts = counts.data;
 	certificate = IssueCertificate(&erased);
+	CAUCE_POINT("account_certified");
 	Forget(account);
+	CAUCE_POINT("account_forgotten");
 	return certificate;
 }
 
@@ -331,4 +339,41 @@ cauce_delete_my_data(PG_FUNCTION_ARGS)
 	*certificate = EraseAccount(&account, has_organization ? &organization : NULL);
 	SpiLeave(&scope);
 	PG_RETURN_UUID_P(certificate);
+}
+
+/* EraseAccountAgain erases an account whose certificate has outlived a backup. */
+static void
+EraseAccountAgain(const pg_uuid_t *account)
+{
+	const char *before = ErasureBecause(REASON_REAPPLIED);
+	SpiScope scope;
+
+	PG_TRY();
+	{
+		SpiEnter(&scope, false);
+		(void) EraseAccount(account, NULL);
+		SpiLeave(&scope);
+	}
+	PG_FINALLY();
+	{
+		(void) ErasureBecause(before);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * cauce.erase_again(account_id, session_id): erases a session, live or archived, or with NULL the account; whether
+ * there was anything.
+ */
+Datum
+cauce_erase_again(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *account = PG_GETARG_UUID_P(0);
+
+	DataKeyCheckKeyring(); /* a certificate has to be signed */
+	if (!PG_ARGISNULL(1))
+		PG_RETURN_BOOL(EraseSession(account, PG_GETARG_UUID_P(1), REASON_REAPPLIED) ||
+					   EraseArchive(account, PG_GETARG_UUID_P(1), REASON_REAPPLIED));
+	EraseAccountAgain(account);
+	PG_RETURN_BOOL(true);
 }

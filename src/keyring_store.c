@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "command.h"
+#include "injection.h"
 #include "keyring_store.h"
 #include "secret.h"
 #include "shared.h"
@@ -367,6 +368,7 @@ PutInPlace(const char *fresh, const char *path, bool create)
 				(errcode_for_file_access(), errmsg("could not put the keyring in place: %m")));
 	}
 	FsyncDirectoryOf(path);
+	CAUCE_POINT("keyring_renamed");
 	if (old >= 0)
 	{
 		OverwriteFile(old);
@@ -416,9 +418,12 @@ WriteFile(const char *text, bool create)
 	RemoveFresh(fresh);
 	PG_TRY();
 	{
+		CAUCE_POINT("keyring_unwritten");
 		WriteFresh(fresh, text, &file);
+		CAUCE_POINT("keyring_written");
 		CheckFile(fresh, &file);
 		PutInPlace(fresh, path, create);
+		CAUCE_POINT("keyring_in_place");
 	}
 	PG_CATCH();
 	{

@@ -36,6 +36,7 @@
 #include "utils/timestamp.h"
 
 #include "duty.h"
+#include "injection.h"
 #include "keyring_edit.h"
 #include "keyring_store.h"
 #include "launcher.h"
@@ -216,7 +217,9 @@ DestroyEnded(void *argument)
 
 	if (!RecoveryInProgress())
 		FlushWal();
+	CAUCE_POINT("epoch_wal_flushed");
 	pass->destroyed = KeyringDestroy(pass->visit.today, &pass->needs);
+	CAUCE_POINT("epoch_destroyed");
 }
 
 /* VisitAll visits the databases; false unless every one has told what it needs. */

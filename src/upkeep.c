@@ -28,6 +28,7 @@
 #include "audit.h"
 #include "clock.h"
 #include "duty.h"
+#include "injection.h"
 #include "retention.h"
 #include "rewrap.h"
 #include "rotation.h"
@@ -67,8 +68,10 @@ RunBatch(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "cauce retention");
 	RetentionRun(retention_batch, &result);
+	CAUCE_POINT("batch_done");
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	CAUCE_POINT("batch_committed");
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (result.archived + result.deleted + result.failed > 0)
@@ -123,6 +126,7 @@ static void
 MoveOverdue(void *argument)
 {
 	RewrapOverdue(((const Visit *) argument)->today);
+	CAUCE_POINT("epoch_keys_moved");
 }
 
 /* MoveMasters is the duty to have every key under the master key in use. */
@@ -155,6 +159,7 @@ Report(void *argument)
 	KeyringNeeds needs = {.everything = !ClockIsTrusted()};
 
 	RewrapNeeds(((const Visit *) argument)->today, &needs);
+	CAUCE_POINT("epoch_needs_known");
 	SharedAnswer(MyDatabaseId, &needs);
 }
 

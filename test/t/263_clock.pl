@@ -104,6 +104,16 @@ subtest 'a year ahead while the server runs, and back' => sub {
 	is(state_of($cluster), $state, 'everything is as it was');
 };
 
+subtest 'confirmed before anybody noticed' => sub {
+	$cluster->step_clock(3 * DAY);
+	$cluster->sql(ops => undef, 'SELECT cauce.confirm_clock()');
+	ok(visited($cluster), 'the worker goes on');
+	is($cluster->superuser('SELECT count(clock_held_until) FROM cauce.retention_status'), '0', 'it counts');
+	$cluster->step_clock(0);
+	ok(visited($cluster), 'set back');
+	is(state_of($cluster), $state, 'everything is as it was');
+};
+
 subtest 'small steps add up' => sub {
 	for my $step (1 .. 4)
 	{
