@@ -32,6 +32,7 @@ subtest 'a database of another encoding' => sub {
 	my $expired = $cluster->token("jos\xc3\xa9", ttl => -5);
 	is($cluster->try_sql(app => $expired, 'SELECT 1', database => 'latin')->{sqlstate}, '28000', 'refuses a subject that it cannot spell');
 	ok($cluster->poll_until(q{SELECT actor FROM cauce.audit_log WHERE action = 'refuse'}, 'jos??', 10, database => 'latin'), 'and notes it');
+	$cluster->superuser('DROP DATABASE latin WITH (FORCE)');
 };
 
 subtest 'backends that are ended while they wait' => sub {
