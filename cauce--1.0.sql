@@ -449,10 +449,12 @@ CREATE TABLE cauce.invitation (
 	organization_id uuid NOT NULL REFERENCES cauce.organization (id) ON DELETE CASCADE,
 	subject text NOT NULL CHECK (subject <> '' AND pg_catalog.octet_length(subject) < 256),
 	role cauce.account_role NOT NULL,
+	invited_by uuid NOT NULL REFERENCES cauce.account (id) ON DELETE CASCADE,
 	invited_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (organization_id, subject)
 );
 CREATE INDEX invitation_subject ON cauce.invitation (subject);
+CREATE INDEX invitation_invited_by ON cauce.invitation (invited_by);
 COMMENT ON TABLE cauce.invitation IS 'whom an organization''s admins have asked to join; an account joins by itself';
 
 CREATE TABLE cauce.retention_run (
@@ -729,12 +731,17 @@ CREATE TRIGGER cauce_truncate BEFORE TRUNCATE ON cauce.alert
 --
 
 CREATE FUNCTION cauce.create_organization(name text, plan text DEFAULT 'business') RETURNS uuid
-	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	made uuid;
+BEGIN
 	INSERT INTO cauce.organization (name, plan)
-	VALUES (create_organization.name, create_organization.plan)
-	RETURNING id;
-END;
+		VALUES (create_organization.name, create_organization.plan) RETURNING id INTO made;
+	PERFORM cauce.record_change('create', NULL, made, NULL, format('organization, plan %s', plan));
+	RETURN made;
+END
+$$;
 COMMENT ON FUNCTION cauce.create_organization(text, text) IS 'a new organization''s id; plan is individual or business';
 
 CREATE FUNCTION cauce.make_account_key(id uuid) RETURNS uuid
@@ -744,14 +751,18 @@ COMMENT ON FUNCTION cauce.make_account_key(uuid) IS 'makes an account''s key; ca
 CREATE FUNCTION cauce.create_account(
 	subject text, organization_id uuid DEFAULT NULL, role cauce.account_role DEFAULT 'professional',
 	display_name text DEFAULT NULL, email text DEFAULT NULL) RETURNS uuid
-	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH made AS (
-		INSERT INTO cauce.account (subject, organization_id, role, display_name, email)
+DECLARE
+	made uuid;
+BEGIN
+	INSERT INTO cauce.account (subject, organization_id, role, display_name, email)
 		VALUES (create_account.subject, create_account.organization_id, create_account.role,
-				create_account.display_name, create_account.email)
-		RETURNING id)
-	SELECT cauce.make_account_key(id) FROM made
+			create_account.display_name, create_account.email) RETURNING id INTO made;
+	-- In the organization's chain: it is its admins who want to know of another one.
+	PERFORM cauce.record_change('create', NULL, organization_id, NULL, format('account %s, as %s', made, role));
+	RETURN cauce.make_account_key(made);
+END
 $$;
 COMMENT ON FUNCTION cauce.create_account(text, uuid, cauce.account_role, text, text) IS
 	'a new account''s id; subject is the sub of its tokens, display_name and email are sealed under its own key';
@@ -849,9 +860,10 @@ BEGIN
 	IF subject IS NULL OR subject = '' OR octet_length(subject) > 255 OR role IS NULL THEN
 		RAISE EXCEPTION 'subject must have between 1 and 255 bytes, and there must be a role' USING ERRCODE = '22023';
 	END IF;
-	INSERT INTO cauce.invitation AS i (organization_id, subject, role)
-		VALUES (home, invite_member.subject, invite_member.role)
-		ON CONFLICT ON CONSTRAINT invitation_pkey DO UPDATE SET role = excluded.role, invited_at = excluded.invited_at;
+	INSERT INTO cauce.invitation AS i (organization_id, subject, role, invited_by)
+		VALUES (home, invite_member.subject, invite_member.role, cauce.account_id())
+		ON CONFLICT ON CONSTRAINT invitation_pkey DO UPDATE
+			SET role = excluded.role, invited_by = excluded.invited_by, invited_at = excluded.invited_at;
 	PERFORM cauce.record_change('invite', NULL, home, NULL, format('a member, as %s', role));
 END
 $$;
@@ -865,7 +877,11 @@ DECLARE
 	home CONSTANT uuid := cauce.require_admin();
 BEGIN
 	DELETE FROM cauce.invitation i WHERE i.organization_id = home AND i.subject = withdraw_invitation.subject;
-	RETURN FOUND;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	PERFORM cauce.record_change('invite', NULL, home, NULL, 'withdrawn');
+	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION cauce.withdraw_invitation(text) IS 'takes an invitation back; whether there was one. For an admin';
@@ -887,10 +903,16 @@ BEGIN
 		RAISE EXCEPTION 'the account is a member of an organization already'
 			USING ERRCODE = '55000', HINT = 'SELECT cauce.leave_organization() first.';
 	END IF;
-	DELETE FROM cauce.invitation i WHERE i.organization_id = wanted AND i.subject = me.subject RETURNING i.role INTO as_what;
+	-- An invitation is worth what whoever made it still is: an admin who was removed comes back by none of their own.
+	SELECT i.role INTO as_what
+		FROM cauce.invitation i
+		JOIN cauce.account a ON a.id = i.invited_by AND a.organization_id = wanted AND a.role = 'admin'
+		JOIN cauce.organization o ON o.id = wanted AND o.plan = 'business'
+		WHERE i.organization_id = wanted AND i.subject = me.subject FOR SHARE OF a, o;
+	DELETE FROM cauce.invitation i WHERE as_what IS NOT NULL AND i.organization_id = wanted AND i.subject = me.subject;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'no invitation to this organization'
-			USING ERRCODE = '42501', HINT = 'Yours are in cauce.invitation; an admin of the organization makes them.';
+			USING ERRCODE = '42501', HINT = 'Yours are in cauce.invitation; an admin of the organization makes them, and they hold as long as it is one.';
 	END IF;
 	UPDATE cauce.account a SET organization_id = wanted, role = as_what WHERE a.id = me.id;
 END
@@ -980,6 +1002,11 @@ BEGIN ATOMIC
 	WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t AND g.tgname = 'cauce_append_only' AND g.tgenabled = 'A'
 		AND g.tgfoid = 'cauce.append_only()'::regprocedure)
 	UNION ALL
+	SELECT format('trigger %s of table %s is off or gone', n, t)
+	FROM (VALUES ('cauce.organization', 'cauce_audit'), ('cauce.account', 'cauce_audit'), ('cauce.session', 'cauce_audit'),
+		('cauce.session', 'cauce_audit_hold')) v (t, n)
+	WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t::regclass AND g.tgname = n AND g.tgenabled = 'A')
+	UNION ALL
 	SELECT format('event trigger %s is off or gone', n)
 	FROM unnest(ARRAY['cauce_altered', 'cauce_dropped']) n
 	WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = n AND e.evtenabled = 'A');
@@ -992,7 +1019,10 @@ BEGIN ATOMIC
 	SELECT NULL::uuid, NULL::uuid, NULL::uuid, g FROM cauce.audit_guards() g
 	UNION ALL
 	SELECT e.account_id, e.chain, e.id, p.problem
-	FROM (SELECT l.*, cauce.open_audit_entry(l.jws) AS signed, lag(l.digest) OVER w AS before, lag(l.id) OVER w IS NULL AS first
+	FROM (SELECT l.*, cauce.open_audit_entry(l.jws) AS signed, lag(l.digest) OVER w AS before, lag(l.id) OVER w IS NULL AS first,
+			-- An admin sees of other accounts' chains the entries that are of the organization: where one is missing cannot be told.
+			l.account_id = '00000000-0000-0000-0000-000000000000' OR l.account_id = (SELECT cauce.account_id())
+				OR (SELECT pg_has_role('cauce_auditor', 'USAGE')) AS whole
 		FROM cauce.audit_log l WINDOW w AS (PARTITION BY l.account_id, l.chain ORDER BY l.at)) e
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN e.signed IS NULL THEN 'not signed with this keyring'
@@ -1002,6 +1032,7 @@ BEGIN ATOMIC
 			OR e.signed->>'session_id' IS DISTINCT FROM e.session_id::text OR e.signed->>'reason' IS DISTINCT FROM e.reason
 			OR e.signed->>'chain' <> e.chain::text OR e.signed->>'previous_digest' IS DISTINCT FROM encode(e.previous_digest, 'hex')
 			OR e.digest <> sha256(convert_to(e.jws, 'UTF8')) THEN 'changed'
+		WHEN NOT e.whole THEN NULL
 		WHEN NOT e.first AND e.previous_digest IS DISTINCT FROM e.before THEN 'an entry before it is missing'
 		WHEN e.first AND e.previous_digest IS NOT NULL AND NOT EXISTS (
 			SELECT FROM cauce.audit_log n WHERE n.account_id = e.account_id AND n.chain = e.chain AND n.action = 'prune'
@@ -1022,7 +1053,7 @@ CREATE FUNCTION cauce.visible_account_ids() RETURNS uuid[]
 COMMENT ON FUNCTION cauce.visible_account_ids() IS 'the accounts all of whose sessions the caller sees: the caller''s own, and those under break_glass(); for policies';
 
 CREATE FUNCTION cauce.break_glass(account_id uuid, reason text, ttl interval DEFAULT '1 hour') RETURNS timestamptz
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
 AS $$
 DECLARE
 	me CONSTANT uuid := cauce.account_id();
@@ -1106,6 +1137,10 @@ CREATE TRIGGER cauce_audit AFTER UPDATE OF subject, organization_id, role, login
 	FOR EACH ROW EXECUTE FUNCTION cauce.audit_settings('subject', 'organization_id', 'role', 'login_role', 'retention_days', 'retention_action');
 CREATE TRIGGER cauce_audit AFTER UPDATE OF retention_days ON cauce.session
 	FOR EACH ROW EXECUTE FUNCTION cauce.audit_settings('retention_days');
+-- ALWAYS, so that session_replication_role keeps nothing from the log; a logical replication worker adds nothing to it.
+ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_audit;
+ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_audit;
+ALTER TABLE cauce.session ENABLE ALWAYS TRIGGER cauce_audit, ENABLE ALWAYS TRIGGER cauce_audit_hold;
 
 -- The server's settings and keys are files that no trigger watches: what they are now is compared with what was written last.
 CREATE FUNCTION cauce.audit_server() RETURNS void
@@ -1115,9 +1150,10 @@ DECLARE
 	item record;
 BEGIN
 	FOR item IN
-		SELECT name, CASE WHEN name = 'cauce.keyring_command' AND reset_val <> ''
-				THEN 'SHA-256 ' || encode(sha256(convert_to(reset_val, 'UTF8')), 'hex') ELSE reset_val END AS value
-			FROM pg_settings WHERE name LIKE 'cauce.%' AND name <> 'cauce.pgcrypto_key'
+		SELECT w.name, CASE WHEN w.name = 'cauce.keyring_command' AND w.value <> '' OR octet_length(w.value) > 400 -- more than an entry holds
+			THEN 'SHA-256 ' || encode(sha256(convert_to(w.value, 'UTF8')), 'hex') ELSE w.value END AS value
+		FROM (
+		SELECT name, reset_val FROM pg_settings WHERE name LIKE 'cauce.%' AND name <> 'cauce.pgcrypto_key'
 		UNION ALL
 		SELECT 'token keys', 'SHA-256 ' || encode(sha256(pg_read_binary_file(current_setting('cauce.token_keys_file'), 0, 1048576, true)), 'hex')
 			WHERE current_setting('cauce.token_keys_file') <> ''
@@ -1127,6 +1163,23 @@ BEGIN
 		UNION ALL
 		SELECT 'epoch keys', format('%s from %s to %s', count(*), min(last_day), max(last_day))
 			FROM cauce.keyring_status() WHERE kind = 'epoch'
+		UNION ALL
+		SELECT format('members of %s', r.rolname), string_agg(DISTINCT pg_get_userbyid(m.member), ', ' ORDER BY pg_get_userbyid(m.member))
+			FROM pg_roles r LEFT JOIN pg_auth_members m ON m.roleid = r.oid
+			WHERE r.rolname IN ('cauce_app', 'cauce_stream', 'cauce_operator', 'cauce_auditor', 'cauce_support') GROUP BY r.rolname
+		UNION ALL
+		-- No event trigger sees these: GRANT names no object, and ALTER EVENT TRIGGER sets none off.
+		SELECT 'privileges', 'SHA-256 ' || encode(sha256(convert_to(string_agg(acl, ' ' ORDER BY acl COLLATE "C"), 'UTF8')), 'hex')
+			FROM (SELECT concat(relname, relacl) FROM pg_class WHERE relnamespace = 'cauce'::regnamespace
+				UNION ALL SELECT concat(attrelid::regclass, attname, attacl) FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid IN (
+					SELECT oid FROM pg_class WHERE relnamespace = 'cauce'::regnamespace)
+				UNION ALL SELECT concat(oid::regprocedure, proacl) FROM pg_proc WHERE pronamespace = 'cauce'::regnamespace
+				UNION ALL SELECT concat(nspname, nspacl) FROM pg_namespace WHERE nspname = 'cauce') p (acl)
+		UNION ALL
+		SELECT 'guards', 'as of transaction ' || string_agg(DISTINCT x, ', ' ORDER BY x)
+			FROM (SELECT xmin::text FROM pg_event_trigger WHERE evtname IN ('cauce_altered', 'cauce_dropped')
+				UNION ALL SELECT xmin::text FROM pg_trigger WHERE tgname IN ('cauce_append_only', 'cauce_audit', 'cauce_audit_hold')) g (x)
+		) w (name, value)
 		ORDER BY 1
 	LOOP
 		IF format('%s: %s', item.name, coalesce(item.value, 'none')) IS DISTINCT FROM (

@@ -7,10 +7,12 @@
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "replication/logicalworker.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -357,6 +359,8 @@ AuditChange(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uu
 {
 	AuditEntry *entry;
 
+	if (IsLogicalWorker())
+		return; /* it was noted where it was done */
 	DataKeyCheckKeyring();
 	MakeRoom();
 	entry = &noted.entries[noted.count];
@@ -365,16 +369,30 @@ AuditChange(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uu
 	noted.subtransactions[noted.count++] = GetCurrentSubTransactionId();
 }
 
-/* EndTransaction writes, or forgets, what was noted. */
+/*
+ * RefusePrepared: a prepared transaction would keep its chains locked for as long as it likes, and
+ * so keep everybody's entries from being written.
+ */
+static void
+RefusePrepared(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("cannot PREPARE a transaction that is in the audit log"),
+					errdetail("It has erased something or changed what holds."),
+					errhint("Do that in a transaction of its own, and COMMIT it.")));
+}
+
+/* EndTransaction writes, or forgets, what was noted. The log may have gone by then, with its extension. */
 static void
 EndTransaction(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_PREPARE && noted.count > 0)
+		RefusePrepared();
+	if (event == XACT_EVENT_PRE_COMMIT && noted.count > 0 &&
+		OidIsValid(get_extension_oid("cauce", true)))
+		AuditAppend(noted.entries, noted.count);
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-	{
-		if (noted.count > 0)
-			AuditAppend(noted.entries, noted.count);
 		return;
-	}
 	pruning = appending = false;
 	memset(&noted, 0, sizeof(noted));
 }

@@ -26,7 +26,14 @@ static pg_uuid_t custody_session;
 static Oid custody_user; /* who took it: while somebody else's code runs, nothing opens */
 static SubTransactionId custody_began = InvalidSubTransactionId;
 
-/* The keys of sessions whose opening this transaction has audited; lives in its memory. */
+/* An opening that this transaction has audited: whose token it was counts, as one may follow another. */
+typedef struct Opening
+{
+	pg_uuid_t key;
+	pg_uuid_t reader;
+} Opening;
+
+/* All of them; lives in the transaction's memory. */
 static HTAB *audited = NULL;
 
 static void
@@ -93,30 +100,31 @@ AuthorityAnyone(void)
 }
 
 /*
- * AuditOpening has one entry a session and transaction committed before anything opens, or
+ * AuditOpening has one entry a session, reader and transaction committed before anything opens, or
  * refuses. Two accounts may have sessions of the same id, so it is the key that counts.
  */
 static void
 AuditOpening(const DataKey *key, const Identity *who, const char *role, const char *reason)
 {
-	HASHCTL control = {.keysize = sizeof(pg_uuid_t),
-					   .entrysize = sizeof(pg_uuid_t),
-					   .hcxt = TopTransactionContext};
+	HASHCTL control = {
+		.keysize = sizeof(Opening), .entrysize = sizeof(Opening), .hcxt = TopTransactionContext};
+	Opening opening = {.key = key->id, .reader = who->account};
 	AuditEntry entry;
 
-	if (audited != NULL && hash_search(audited, &key->id, HASH_FIND, NULL) != NULL)
+	if (audited != NULL && hash_search(audited, &opening, HASH_FIND, NULL) != NULL)
 		return;
 	AuditFill(&entry, &key->account, key->has_organization ? &key->organization : NULL,
 			  &key->session, "open", reason);
 	AuditActor(&entry);
 	strlcpy(entry.role, role, AUDIT_MAX_ROLE);
 	WitnessCommit(&entry);
-	LogLine(0, psprintf("cauce: session %s of account %s was opened by account %s",
-						UuidText(&key->session), UuidText(&key->account), UuidText(&who->account)));
+	LogLine(0,
+			psprintf("cauce: session %s of account %s was opened by account %s",
+					 UuidText(&key->session), UuidText(&key->account), UuidText(&opening.reader)));
 	if (audited == NULL)
 		audited = hash_create("cauce audited sessions", AUDITED_SESSIONS, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	(void) hash_search(audited, &key->id, HASH_ENTER, NULL);
+	(void) hash_search(audited, &opening, HASH_ENTER, NULL);
 }
 
 /* AuthorityOfOwner compares accounts. */

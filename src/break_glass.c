@@ -60,6 +60,13 @@ ReadGrants(const pg_uuid_t *account)
 	grant_subxact = GetCurrentSubTransactionId();
 }
 
+/* BreakGlassForget has them read anew. No catalog access here. */
+void
+BreakGlassForget(void)
+{
+	grant_statement = 0;
+}
+
 /* KnowGrants has grants filled for whoever is asking; false where there are none. */
 static bool
 KnowGrants(const Identity *who)

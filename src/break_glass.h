@@ -22,4 +22,7 @@ extern int BreakGlassAccounts(const Identity *who, Datum *accounts);
  */
 extern const char *BreakGlassReason(const Identity *who, const pg_uuid_t *account);
 
+/* BreakGlassForget has grants read anew: one may have been made, ended or undone. */
+extern void BreakGlassForget(void);
+
 #endif

@@ -283,6 +283,7 @@ ForgetAccount(Datum arg, Oid relation)
 		return;
 	account_changes++;
 	account_known = false;
+	BreakGlassForget();
 	LoginForget();
 }
 
@@ -300,6 +301,7 @@ EndTransaction(XactEvent event, void *arg)
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_COMMIT)
 	{
 		account_known = false;
+		BreakGlassForget();
 		LoginForget();
 	}
 	LoginAskAgain();

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "libpq/libpq-be.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -31,8 +32,9 @@
 #include "upkeep.h"
 #include "witness.h"
 
-/* Entries under way at once, in all databases; who finds none free waits. */
+/* Entries under way at once, in all databases; who finds none free waits. Refusals take half of them at most. */
 #define SLOTS 128
+#define SLOTS_OF_REFUSALS (SLOTS / 2)
 #define WRITERS 64
 
 /* How long a backend waits for its entry to be committed, and a writer for entries. */
@@ -124,6 +126,15 @@ WitnessInit(void)
 	shmem_startup_hook = PrepareMemory;
 }
 
+/* IsVacant tells a place that is nobody's, or whose writer was asked for and never came. With the lock held. */
+static bool
+IsVacant(const Writer *writer)
+{
+	return writer->database == InvalidOid ||
+		   (writer->pid == 0 &&
+			TimestampDifferenceExceeds(writer->asked_for, GetCurrentTimestamp(), PATIENCE_MS));
+}
+
 /* FindWriter is the place of a database's writer, or of a new one; NULL when there are too many. With the lock held. */
 static Writer *
 FindWriter(Oid database)
@@ -134,11 +145,14 @@ FindWriter(Oid database)
 	{
 		if (witness->writers[i].database == database)
 			return &witness->writers[i];
-		if (vacant == NULL && witness->writers[i].database == InvalidOid)
+		if (vacant == NULL && IsVacant(&witness->writers[i]))
 			vacant = &witness->writers[i];
 	}
 	if (vacant != NULL)
+	{
+		memset(vacant, 0, sizeof(*vacant));
 		vacant->database = database;
+	}
 	return vacant;
 }
 
@@ -187,10 +201,11 @@ StartWriter(void)
 static Slot *
 TakeSlot(const AuditEntry *entry, bool awaited)
 {
+	int room = awaited ? SLOTS : SLOTS_OF_REFUSALS;
 	Slot *slot = NULL;
 
 	LWLockAcquire(witness->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SLOTS && slot == NULL; i++)
+	for (int i = 0; i < room && slot == NULL; i++)
 	{
 		if (witness->slots[i].state == SLOT_FREE)
 			slot = &witness->slots[i];
@@ -221,6 +236,13 @@ LeaveSlot(Slot *slot)
 		slot->state = SLOT_FREE;
 	LWLockRelease(witness->lock);
 	return state;
+}
+
+/* AbandonSlot is LeaveSlot where the backend does not come back: an error, or its end. */
+static void
+AbandonSlot(int code, Datum slot)
+{
+	(void) LeaveSlot((Slot *) DatumGetPointer(slot));
 }
 
 /* IsSettled reads a slot's state. */
@@ -287,7 +309,7 @@ void
 WitnessCommit(const AuditEntry *entry)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE_MS);
-	volatile SlotState state = SLOT_ASKED;
+	SlotState state = SLOT_ASKED;
 	Slot *slot;
 
 	if (RecoveryInProgress())
@@ -296,15 +318,12 @@ WitnessCommit(const AuditEntry *entry)
 	slot = TakeSlotPatiently(entry, deadline);
 	if (slot != NULL)
 	{
-		PG_TRY();
+		PG_ENSURE_ERROR_CLEANUP(AbandonSlot, PointerGetDatum(slot));
 		{
 			AwaitSlot(slot, deadline);
 		}
-		PG_FINALLY();
-		{
-			state = LeaveSlot(slot);
-		}
-		PG_END_TRY();
+		PG_END_ENSURE_ERROR_CLEANUP(AbandonSlot, PointerGetDatum(slot));
+		state = LeaveSlot(slot);
 	}
 	if (state == SLOT_ASKED)
 		RefuseUnwritten(
@@ -337,6 +356,18 @@ MayWrite(void)
 }
 
 /*
+ * CopySubject copies a subject, which is UTF-8. A database of another encoding gets its ASCII: to
+ * convert what it may not know would raise.
+ */
+static void
+CopySubject(const char *subject, char *into)
+{
+	strlcpy(into, subject, AUDIT_MAX_ACTOR);
+	for (char *c = into; *c != '\0' && GetDatabaseEncoding() != PG_UTF8; c++)
+		*c = IS_HIGHBIT_SET(*c) ? '?' : *c;
+}
+
+/*
  * WitnessRefusal hands a refusal on. Where no process can be started the entry waits for the
  * next one that is.
  */
@@ -351,7 +382,7 @@ WitnessRefusal(const char *subject, const char *reason)
 	if (subject == NULL && MyProcPort != NULL)
 		strlcpy(entry.actor, MyProcPort->user_name, AUDIT_MAX_ACTOR);
 	if (subject != NULL)
-		strlcpy(entry.actor, subject, AUDIT_MAX_ACTOR);
+		CopySubject(subject, entry.actor);
 	strlcpy(entry.role, subject != NULL ? "subject" : "role", AUDIT_MAX_ROLE);
 	if (TakeSlot(&entry, false) == NULL)
 	{
@@ -371,9 +402,12 @@ typedef struct Batch
 	AuditEntry entries[SLOTS + 1];
 } Batch;
 
-/* TakeBatch reads what is asked for in this database; at a minute's end, how many refusals were not written. */
+/*
+ * TakeBatch reads what is asked for in this database; at a minute's end, or before the writer
+ * leaves, how many refusals were not written.
+ */
 static void
-TakeBatch(Batch *batch)
+TakeBatch(Batch *batch, bool late)
 {
 	LWLockAcquire(witness->lock, LW_EXCLUSIVE);
 	batch->count = 0;
@@ -386,7 +420,8 @@ TakeBatch(Batch *batch)
 	}
 	batch->unwritten = 0;
 	if (witness->unwritten > 0 &&
-		TimestampDifferenceExceeds(witness->minute, GetCurrentTimestamp(), SECS_PER_MINUTE * 1000))
+		(late || TimestampDifferenceExceeds(witness->minute, GetCurrentTimestamp(),
+											SECS_PER_MINUTE * 1000)))
 	{
 		batch->unwritten = witness->unwritten;
 		witness->unwritten = 0;
@@ -518,7 +553,7 @@ Write(void)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		TakeBatch(&batch);
+		TakeBatch(&batch, late);
 		if (batch.count == 0 && batch.unwritten == 0)
 		{
 			if (late && MayLeave())
@@ -542,7 +577,7 @@ DropBatch(void)
 {
 	static Batch batch;
 
-	TakeBatch(&batch);
+	TakeBatch(&batch, false);
 	for (int i = 0; i < batch.count; i++)
 		Settle(batch.slots[i], SLOT_FAILED);
 }

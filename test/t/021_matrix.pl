@@ -221,7 +221,7 @@ $cluster->superuser(q{
 	GRANT SELECT, INSERT, UPDATE, DELETE ON public.note TO cauce_app});
 my %account = map { split /\|/ } split /\n/, $cluster->superuser('SELECT subject, id FROM cauce.account');
 my %home = map { split /\|/ } split /\n/, $cluster->superuser('SELECT name, id FROM cauce.organization');
-$relation{invitation}{row} = [ organization_id => "'$home{south}'", subject => q{'x'}, role => q{'admin'} ];
+$relation{invitation}{row} = [ organization_id => "'$home{south}'", subject => q{'x'}, role => q{'admin'}, invited_by => "'$account{'south-admin'}'" ];
 my (%session, $serial);
 for my $who (@subjects)
 {
@@ -237,7 +237,7 @@ for my $who (@subjects)
 		SELECT cauce.archive_session('$archived'); DELETE FROM cauce.session WHERE id = '$gone'");
 	$cluster->superuser("UPDATE cauce.session SET started_at = now() - interval '2 days' WHERE id = '$due';
 		SELECT cauce.record_change('x', id, organization_id, '$live', 'audit_log of $who') FROM cauce.account WHERE subject = '$who';
-		INSERT INTO cauce.invitation (organization_id, subject, role) VALUES ('$home{$organization{$who} || 'west'}', '$who', 'professional');
+		INSERT INTO cauce.invitation (organization_id, subject, role, invited_by) VALUES ('$home{$organization{$who} || 'west'}', '$who', 'professional', '$account{$who}');
 		INSERT INTO cauce.break_glass_grant (account_id, grantee_id, reason, until) SELECT '$account{$who}', id, 'x', now() + interval '1 hour'
 			FROM cauce.account WHERE subject = '@{[ $who eq 'north-pro' ? 'helper' : 'absent helper' ]}';
 		INSERT INTO cauce.retention_failure (account_id, session_id, sqlstate, attempts, failed_at, retry_at) VALUES ('$account{$who}', '$live', 'x', 1, now(), now());

@@ -8,7 +8,7 @@ use CauceTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-use constant { MANY => 150, NAPTIME => 2 };
+use constant { MANY => 400, NAPTIME => 2 };
 
 my $primary = CauceTest->start(settings => "cauce.retention_naptime = '1d'\ncauce.retention_batch = 5");
 my %token = map { $_ => $primary->token($_) } qw(north-pro south-pro);
