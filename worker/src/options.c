@@ -22,7 +22,7 @@ static const char help[] =
 	"Usage:\n"
 	"  cauce-worker transcribe --dsn CONNINFO --token-file FILE [OPTION]... [FILE|-]\n"
 	"\n"
-	"Reads one stream of English speech, a WAV file or raw PCM, from FILE or standard input as\n"
+	"Reads one stream of English speech, WAV, Ogg Opus or raw PCM, from FILE or standard input as\n"
 	"it arrives, and stores each segment in cauce.transcript_segment once it is spoken.\n"
 	"\n"
 	"  --dsn CONNINFO      where the database is: a libpq connection string or URI. Over TCP it\n"
@@ -30,7 +30,7 @@ static const char help[] =
 	"  --token-file FILE   a stream token, as cauce.stream_token() makes it\n"
 	"  --rate HZ           the stream is raw PCM of 8000 to 48000 samples a second\n"
 	"  --channels N        raw PCM has N interleaved channels, 1 to 8 (1)\n"
-	"  --format FORMAT     raw PCM is s16le or f32le (s16le)\n"
+	"  --format FORMAT     raw PCM is s16le, f32le or mulaw (s16le)\n"
 	"  --speaker NAME      who speaks, once a channel in their order (speaker; of several\n"
 	"                      channels: channel 0, channel 1, ...)\n"
 	"  --first-seq N       number of each channel's first segment (microseconds since 1970)\n"
@@ -109,9 +109,11 @@ ParseEncoding(const char *text, PcmEncoding *encoding)
 		*encoding = PCM_S16LE;
 	else if (strcmp(text, "f32le") == 0)
 		*encoding = PCM_F32LE;
+	else if (strcmp(text, "mulaw") == 0)
+		*encoding = PCM_MULAW;
 	else
 	{
-		Report("--format takes s16le or f32le");
+		Report("--format takes s16le, f32le or mulaw");
 		return false;
 	}
 	return true;
@@ -120,12 +122,12 @@ ParseEncoding(const char *text, PcmEncoding *encoding)
 static bool
 AddSpeaker(Options *options, const char *name)
 {
-	if (options->speaker_count == PCM_CHANNELS_MAX)
+	if (options->stream.speaker_count == PCM_CHANNELS_MAX)
 	{
 		Report("--speaker can be given %d times at most", PCM_CHANNELS_MAX);
 		return false;
 	}
-	options->speakers[options->speaker_count++] = name;
+	options->stream.speakers[options->stream.speaker_count++] = name;
 	return true;
 }
 
@@ -148,14 +150,16 @@ TakeOption(Options *options, int key, char *value, RawOnly *raw_only)
 			options->token_file = value;
 			return true;
 		case OPTION_RATE:
-			options->raw = true;
-			return ParseInt("rate", value, PCM_RATE_MIN, PCM_RATE_MAX, &options->format.rate);
+			options->stream.kind = STREAM_RAW;
+			return ParseInt("rate", value, PCM_RATE_MIN, PCM_RATE_MAX,
+							&options->stream.format.rate);
 		case OPTION_CHANNELS:
 			raw_only->channels = true;
-			return ParseInt("channels", value, 1, PCM_CHANNELS_MAX, &options->format.channels);
+			return ParseInt("channels", value, 1, PCM_CHANNELS_MAX,
+							&options->stream.format.channels);
 		case OPTION_FORMAT:
 			raw_only->format = true;
-			return ParseEncoding(value, &options->format.encoding);
+			return ParseEncoding(value, &options->stream.format.encoding);
 		case OPTION_SPEAKER:
 			return AddSpeaker(options, value);
 		case OPTION_FIRST_SEQ:
@@ -179,11 +183,12 @@ CheckOptions(const Options *options, const RawOnly *raw_only)
 {
 	if (options->dsn == NULL || options->token_file == NULL)
 		Report("--dsn and --token-file are needed; see cauce-worker --help");
-	else if (!options->raw && (raw_only->channels || raw_only->format))
+	else if (options->stream.kind != STREAM_RAW && (raw_only->channels || raw_only->format))
 		Report("--channels and --format describe raw PCM, for which --rate is needed, too");
-	else if (options->raw && options->speaker_count > options->format.channels)
-		Report("there are more speakers (%d) than channels (%d)", options->speaker_count,
-			   options->format.channels);
+	else if (options->stream.kind == STREAM_RAW &&
+			 options->stream.speaker_count > options->stream.format.channels)
+		Report("there are more speakers (%d) than channels (%d)", options->stream.speaker_count,
+			   options->stream.format.channels);
 	else
 		return true;
 	return false;
@@ -221,7 +226,8 @@ OptionsParse(Options *options, int argc, char **argv, ExitCode *code)
 	int key;
 
 	memset(options, 0, sizeof(*options));
-	options->format.channels = 1;
+	options->stream.kind = STREAM_CONTAINER;
+	options->stream.format.channels = 1;
 	options->first_seq = FIRST_SEQ_UNSET;
 	*code = EXIT_USAGE;
 	opterr = 0;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "exitcode.h"
-#include "pcm.h"
+#include "stream.h"
 
 #define FIRST_SEQ_UNSET (-1)
 
@@ -19,10 +19,7 @@ typedef struct Options
 	const char *token_file;
 	const char *models; /* NULL: beside the program */
 	const char *input; /* NULL: standard input */
-	bool raw; /* the stream is raw PCM of this format, not WAV */
-	PcmFormat format;
-	const char *speakers[PCM_CHANNELS_MAX];
-	int speaker_count;
+	StreamSettings stream;
 	int64_t first_seq; /* FIRST_SEQ_UNSET: from the clock */
 	int give_up_s; /* 0: never */
 	bool print;

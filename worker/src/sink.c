@@ -4,17 +4,13 @@
  */
 #include "sink.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "report.h"
-#include "transcript.h"
+#include "thread.h"
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 10000
@@ -38,14 +34,11 @@ SinkHasEnded(SinkState state)
 static void
 EnterState(Sink *sink, SinkState state)
 {
-	uint64_t one = 1;
-
 	atomic_store(&sink->state, (int) state);
 	if (SinkHasEnded(state))
 		QueueBreak(&sink->queue);
-	if ((SinkHasEnded(state) || state == SINK_READY) &&
-		write(sink->event, &one, sizeof(one)) != sizeof(one))
-		Report("cannot tell the main thread: %s", strerror(errno));
+	if (SinkHasEnded(state) || state == SINK_READY)
+		sink->hooks.changed(sink->hooks.context);
 }
 
 static int64_t
@@ -159,6 +152,16 @@ Store(Sink *sink, const Utterance *utterance)
 	}
 }
 
+static bool
+StoreSegment(Sink *sink, const Utterance *utterance)
+{
+	if (!Store(sink, utterance))
+		return false;
+	NoteSuccess(sink);
+	atomic_fetch_add(&sink->stored, 1);
+	return true;
+}
+
 static void *
 RunSink(void *argument)
 {
@@ -171,55 +174,31 @@ RunSink(void *argument)
 	EnterState(sink, SINK_READY);
 	while ((utterance = QueueFirst(&sink->queue)) != NULL)
 	{
-		if (!Store(sink, utterance))
+		if (utterance->kind == UTTERANCE_SEGMENT && !StoreSegment(sink, utterance))
 			return NULL;
-		NoteSuccess(sink);
-		if (sink->print)
-			TranscriptPrint(utterance);
+		sink->hooks.passed(sink->hooks.context, utterance);
 		QueueDrop(&sink->queue);
-		atomic_fetch_add(&sink->stored, 1);
 		EnterState(sink, SINK_READY);
 	}
 	EnterState(sink, QueueBroken(&sink->queue) ? SINK_ABANDONED : SINK_DONE);
 	return NULL;
 }
 
-/* StartThread leaves all signals to the main thread. */
-static bool
-StartThread(Sink *sink)
-{
-	sigset_t all;
-	sigset_t before;
-	int problem;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	problem = pthread_create(&sink->thread, NULL, RunSink, sink);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (problem != 0)
-		Report("cannot start a thread: %s", strerror(problem));
-	return problem == 0;
-}
-
 bool
-SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s, bool print)
+SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s,
+		  const SinkHooks *hooks)
 {
 	memset(sink, 0, sizeof(*sink));
 	sink->give_up_s = give_up_s;
-	sink->print = print;
+	sink->hooks = *hooks;
 	DatabaseInit(&sink->database, conninfo, token);
 	if (!QueueInit(&sink->queue, QUEUE_MAX))
 	{
 		Report("cannot make a queue");
 		return false;
 	}
-	sink->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (sink->event < 0)
-		Report("cannot make an event: %s", strerror(errno));
-	if (sink->event >= 0 && StartThread(sink))
+	if (ThreadStart(&sink->thread, RunSink, sink))
 		return true;
-	if (sink->event >= 0)
-		close(sink->event);
 	QueueDestroy(&sink->queue);
 	return false;
 }
@@ -242,5 +221,4 @@ SinkDestroy(Sink *sink)
 	pthread_join(sink->thread, NULL);
 	DatabaseClose(&sink->database);
 	QueueDestroy(&sink->queue);
-	close(sink->event);
 }

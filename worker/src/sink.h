@@ -30,15 +30,23 @@ typedef enum SinkState
 	SINK_ABANDONED
 } SinkState;
 
+/* SinkHooks are called in the sink's thread. */
+typedef struct SinkHooks
+{
+	void *context;
+	void (*changed)(void *context); /* the sink is ready, or has ended */
+	void (*passed)(void *context,
+				   const Utterance *utterance); /* a segment is stored, a note's turn */
+} SinkHooks;
+
 typedef struct Sink
 {
 	Queue queue;
 	Database database;
 	pthread_t thread;
 	atomic_int state; /* a SinkState, changed by the thread only */
-	int event; /* readable once the sink was ready or has ended */
+	SinkHooks hooks;
 	int give_up_s; /* 0: never */
-	bool print;
 	int64_t outage_start_ms; /* monotonic; 0: none. This and the next are the thread's own */
 	int failures; /* in a row */
 	atomic_long stored;
@@ -46,12 +54,11 @@ typedef struct Sink
 
 /*
  * SinkStart starts the thread, which connects at once. give_up_s is how many seconds it may be
- * without an answer of the database before it ends (0: any number); print is whether it prints each
- * utterance on standard output once that is stored. Returns false, with a report, if there is no
- * thread to be had.
+ * without an answer of the database before it ends (0: any number). Returns false, with a report, if
+ * there is no thread to be had.
  */
 extern bool SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s,
-					  bool print);
+					  const SinkHooks *hooks);
 
 extern SinkState SinkGetState(Sink *sink);
 
