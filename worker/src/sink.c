@@ -130,9 +130,12 @@ Connect(Sink *sink)
 	}
 }
 
-/* Store tries until the utterance is committed or the sink ends. */
+/*
+ * Store tries until the utterance is committed with its alerts or the sink ends. The rules are
+ * learnt with each connection: they are asked each time anew.
+ */
 static bool
-Store(Sink *sink, const Utterance *utterance)
+Store(Sink *sink, const Utterance *utterance, DatabaseAlerts *alerts)
 {
 	bool retried = false;
 	bool unknown = false;
@@ -142,8 +145,10 @@ Store(Sink *sink, const Utterance *utterance)
 	{
 		if (!Connect(sink))
 			return false;
+		alerts->count =
+			RulesMatch(&sink->database.rules, utterance->text, alerts->rules, DATABASE_ALERTS_MAX);
 		EnterState(sink, SINK_STORING);
-		outcome = DatabaseStore(&sink->database, utterance, retried, &unknown);
+		outcome = DatabaseStore(&sink->database, utterance, alerts, retried, &unknown);
 		if (outcome == OUTCOME_STORED)
 			return true;
 		retried = retried || unknown;
@@ -152,14 +157,41 @@ Store(Sink *sink, const Utterance *utterance)
 	}
 }
 
+/* Pass stores a segment and tells whoever waits for that, or for a note. */
 static bool
-StoreSegment(Sink *sink, const Utterance *utterance)
+Pass(Sink *sink, const Utterance *utterance)
 {
-	if (!Store(sink, utterance))
-		return false;
-	NoteSuccess(sink);
-	atomic_fetch_add(&sink->stored, 1);
+	DatabaseAlerts alerts = {.count = 0};
+
+	if (utterance->kind == UTTERANCE_SEGMENT)
+	{
+		if (!Store(sink, utterance, &alerts))
+			return false;
+		NoteSuccess(sink);
+		atomic_fetch_add(&sink->stored, 1);
+	}
+	sink->hooks.passed(sink->hooks.context, utterance, &alerts);
+	QueueDrop(&sink->queue);
 	return true;
+}
+
+/* EndSession tries until the session has ended or the sink does. */
+static bool
+EndSession(Sink *sink)
+{
+	Outcome outcome;
+
+	for (;;)
+	{
+		if (!Connect(sink))
+			return false;
+		EnterState(sink, SINK_STORING);
+		outcome = DatabaseEndSession(&sink->database);
+		if (outcome == OUTCOME_STORED)
+			return true;
+		if (!Decide(sink, outcome))
+			return false;
+	}
 }
 
 static void *
@@ -174,13 +206,14 @@ RunSink(void *argument)
 	EnterState(sink, SINK_READY);
 	while ((utterance = QueueFirst(&sink->queue)) != NULL)
 	{
-		if (utterance->kind == UTTERANCE_SEGMENT && !StoreSegment(sink, utterance))
+		if (!Pass(sink, utterance))
 			return NULL;
-		sink->hooks.passed(sink->hooks.context, utterance);
-		QueueDrop(&sink->queue);
 		EnterState(sink, SINK_READY);
 	}
-	EnterState(sink, QueueBroken(&sink->queue) ? SINK_ABANDONED : SINK_DONE);
+	if (QueueBroken(&sink->queue))
+		EnterState(sink, SINK_ABANDONED);
+	else if (!atomic_load(&sink->end_session) || EndSession(sink))
+		EnterState(sink, SINK_DONE);
 	return NULL;
 }
 
@@ -204,8 +237,9 @@ SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s,
 }
 
 void
-SinkFinish(Sink *sink)
+SinkFinish(Sink *sink, bool end_session)
 {
+	atomic_store(&sink->end_session, end_session);
 	QueueEnd(&sink->queue);
 }
 
@@ -219,6 +253,6 @@ void
 SinkDestroy(Sink *sink)
 {
 	pthread_join(sink->thread, NULL);
-	DatabaseClose(&sink->database);
+	DatabaseDestroy(&sink->database);
 	QueueDestroy(&sink->queue);
 }

@@ -4,7 +4,7 @@
  *
  * States:	CONNECTING --token accepted--> READY <--> STORING
  *			CONNECTING, STORING --no answer--> WAITING --back-off over--> CONNECTING
- * Ends:	READY --nothing left--> DONE; CONNECTING, STORING --refused--> REFUSED
+ * Ends:	READY --nothing left, session ended if it is to end--> DONE; CONNECTING, STORING --refused--> REFUSED
  *			WAITING --too long--> GAVE_UP; any --told to--> ABANDONED
  */
 #ifndef CAUCE_SINK_H
@@ -35,8 +35,8 @@ typedef struct SinkHooks
 {
 	void *context;
 	void (*changed)(void *context); /* the sink is ready, or has ended */
-	void (*passed)(void *context,
-				   const Utterance *utterance); /* a segment is stored, a note's turn */
+	/* A segment is stored with its alerts, if any, or it is a note's turn. */
+	void (*passed)(void *context, const Utterance *utterance, const DatabaseAlerts *alerts);
 } SinkHooks;
 
 typedef struct Sink
@@ -49,6 +49,7 @@ typedef struct Sink
 	int give_up_s; /* 0: never */
 	int64_t outage_start_ms; /* monotonic; 0: none. This and the next are the thread's own */
 	int failures; /* in a row */
+	atomic_bool end_session;
 	atomic_long stored;
 } Sink;
 
@@ -65,8 +66,11 @@ extern SinkState SinkGetState(Sink *sink);
 /* SinkHasEnded tells whether a state is an end. */
 extern bool SinkHasEnded(SinkState state);
 
-/* SinkFinish says that no more will be put in the queue. */
-extern void SinkFinish(Sink *sink);
+/*
+ * SinkFinish says that no more will be put in the queue. end_session is whether the session ends once
+ * all is stored.
+ */
+extern void SinkFinish(Sink *sink, bool end_session);
 
 /* SinkAbandon tells the thread to end as soon as it can, whatever is left. */
 extern void SinkAbandon(Sink *sink);

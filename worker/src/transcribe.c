@@ -149,10 +149,11 @@ OnSinkChanged(void *context)
 
 /* OnPassed prints what is stored. */
 static void
-OnPassed(void *context, const Utterance *utterance)
+OnPassed(void *context, const Utterance *utterance, const DatabaseAlerts *alerts)
 {
 	Transcription *t = context;
 
+	(void) alerts;
 	if (t->print && utterance->kind == UTTERANCE_SEGMENT)
 		TranscriptPrint(utterance);
 }
@@ -331,7 +332,7 @@ Drain(Transcription *t, ExitCode code)
 	ExitCode sink_code;
 	double seconds;
 
-	SinkFinish(&t->sink);
+	SinkFinish(&t->sink, false);
 	if (!AwaitSink(t, false, 2))
 	{
 		ReportEnd(t);

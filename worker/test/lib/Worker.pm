@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
 	scratch worker_path recordings recording reference open_session stream_token token_file
 	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server
-	dsn psql slurp spew sox pcm wait_until worker_pid as_root
+	dsn psql as_owner slurp spew sox pcm wait_until worker_pid as_root
 );
 
 # Debian package pocketsphinx-testdata: five utterances of a LibriVox reading, 16 kHz, 16 bit.
@@ -138,6 +138,7 @@ sub psql
 sub as_owner
 {
 	my ($sql) = @_;
+	server();
 	my $token = command([ dirname($ENV{CAUCE_CLUSTER}) . '/token', "$scratch/cluster", 'north-pro' ]);
 	chomp $token;
 	return psql('app', "BEGIN;\n\\o /dev/null\n"
@@ -146,7 +147,6 @@ sub as_owner
 
 sub open_session
 {
-	server();
 	return as_owner("INSERT INTO cauce.session (title) VALUES ('x') RETURNING id");
 }
 
