@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "report.h"
+#include "clock.h"
 #include "signals.h"
 #include "text.h"
 
@@ -79,7 +79,9 @@ Transcribe(Channel *channel, const Segment *segment, bool flushed)
 						   .channel = channel->number,
 						   .speaker = channel->speaker,
 						   .start_ms = segment->start_ms,
-						   .end_ms = segment->end_ms};
+						   .end_ms = segment->end_ms,
+						   .spoken_ms =
+							   ClockMs() - SegmenterNow(&channel->segmenter) + segment->end_ms};
 	bool decoded = RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length,
 									&utterance.text);
 

@@ -34,6 +34,9 @@
 
 #define SQL_RULES "SELECT id, pattern, kind, severity FROM cauce.stream_alert_rules()"
 
+/* Whether there is a session for the token to append to. */
+#define SQL_SESSION "SELECT cauce.appending_session_id() IS NOT NULL"
+
 /* The id is made of the segment and the rule, so that the same alert is not raised twice. */
 #define SQL_ALERT                                                                                  \
 	"INSERT INTO cauce.alert (session_id, id, kind, severity, at_ms, detail)"                      \
@@ -61,6 +64,7 @@ typedef struct Answer
 	bool lost; /* the connection ended before all was answered */
 	bool failed; /* a statement was refused */
 	char state[6]; /* its SQLSTATE, or empty */
+	bool no; /* a statement answered false */
 	int inserts; /* answers to INSERTs */
 	char rows[NUMBER_MAX]; /* of the first INSERT: how many rows it made */
 	Rules *rules; /* to be filled from rows of SQL_RULES, unless NULL */
@@ -246,6 +250,9 @@ TakeResult(Database *database, const PGresult *result, Answer *answer)
 	if (status == PGRES_COMMAND_OK && strncmp(PQcmdStatus((PGresult *) result), "INSERT", 6) == 0 &&
 		answer->inserts++ == 0)
 		snprintf(answer->rows, sizeof(answer->rows), "%s", PQcmdTuples((PGresult *) result));
+	if (status == PGRES_TUPLES_OK && PQnfields(result) == 1 && PQntuples(result) == 1 &&
+		strcmp(PQgetvalue(result, 0, 0), "f") == 0)
+		answer->no = true;
 	if (status == PGRES_TUPLES_OK && answer->rules != NULL && PQnfields(result) == RULE_FIELDS)
 		TakeRules(result, answer);
 	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_PIPELINE_SYNC ||
@@ -348,16 +355,21 @@ CheckToken(Database *database)
 	const char *const token[] = {database->token->text};
 	const Statement statements[] = {{.sql = SQL_BEGIN},
 									{.sql = SQL_TOKEN, .count = 1, .values = token},
+									{.sql = SQL_SESSION},
 									{.sql = SQL_RULES},
 									{.sql = SQL_ROLLBACK}};
 	Answer answer;
 
 	RulesClear(&database->rules);
-	answer = RunTransaction(database, statements, 4, &database->rules);
+	answer = RunTransaction(database, statements, 5, &database->rules);
 	if (answer.failed)
 		return OutcomeOfState(answer.state);
 	if (answer.lost)
 		return OUTCOME_RETRY;
+	if (answer.no)
+		SetProblem(database, "the token's session has ended, is deleted, or never was");
+	if (answer.no)
+		return OUTCOME_REFUSED;
 	if (!answer.too_many)
 		return OUTCOME_STORED;
 	snprintf(database->problem, sizeof(database->problem),

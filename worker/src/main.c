@@ -3,6 +3,7 @@
  *	  cauce-worker: speech to text in a database that keeps confidences.
  */
 #include "options.h"
+#include "serve.h"
 #include "transcribe.h"
 
 int
@@ -12,6 +13,6 @@ main(int argc, char **argv)
 	ExitCode code;
 
 	if (OptionsParse(&options, argc, argv, &code))
-		code = Transcribe(&options);
+		code = options.command == COMMAND_SERVE ? Serve(&options) : Transcribe(&options);
 	return (int) code;
 }

@@ -13,9 +13,16 @@
 
 #define FIRST_SEQ_UNSET (-1)
 
+typedef enum Command
+{
+	COMMAND_TRANSCRIBE = 1,
+	COMMAND_SERVE = 2
+} Command;
+
 typedef struct Options
 {
-	char *dsn; /* in argv: to be taken over and wiped */
+	Command command;
+	char *dsn; /* in argv or the environment: to be taken over and wiped */
 	const char *token_file;
 	const char *models; /* NULL: beside the program */
 	const char *input; /* NULL: standard input */
@@ -23,6 +30,15 @@ typedef struct Options
 	int64_t first_seq; /* FIRST_SEQ_UNSET: from the clock */
 	int give_up_s; /* 0: never */
 	bool print;
+	/* of serve */
+	const char *listen;
+	const char *tls_cert;
+	const char *tls_key;
+	int capacity; /* channels that are heard at a time */
+	int connections; /* sockets that are open at a time */
+	int threads; /* 0: as many as there are processors */
+	int drain_s;
+	bool demo;
 } Options;
 
 /*

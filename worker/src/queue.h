@@ -39,6 +39,7 @@ typedef struct Utterance
 	const char *speaker; /* the stream's, outlives the queue */
 	int64_t start_ms;
 	int64_t end_ms;
+	int64_t spoken_ms; /* when its voice ended, by the monotonic clock */
 	char *text; /* owned, for TextFree; NULL in a note without text */
 } Utterance;
 

@@ -21,12 +21,12 @@
 #include "relay.h"
 #include "report.h"
 #include "sandbox.h"
+#include "secrets.h"
 #include "signals.h"
 #include "stream.h"
 #include "transcript.h"
 
 #define READ_SIZE ((size_t) 32768) /* bytes read at a time */
-#define CONNINFO_MAX ((size_t) 8192)
 
 /* A statement may be under way when the sink is abandoned: it gets this long to come back. */
 #define ABANDON_GRACE_MS 3000
@@ -37,7 +37,7 @@ typedef struct Transcription
 	Options *options;
 	Arena secrets; /* the token, the connection string and the bytes just read */
 	Token token;
-	char *conninfo;
+	const char *conninfo;
 	unsigned char *buffer;
 	int input;
 	bool print;
@@ -84,27 +84,6 @@ OpenInput(Transcription *t)
 	return true;
 }
 
-/* HideConninfo takes the connection string out of the list of processes into locked memory. */
-static bool
-HideConninfo(Transcription *t)
-{
-	char *dsn = t->options->dsn;
-	size_t length = strlen(dsn);
-
-	if (length >= CONNINFO_MAX || (t->conninfo = ArenaTake(&t->secrets, CONNINFO_MAX)) == NULL)
-	{
-		Report("the --dsn is too long");
-		return false;
-	}
-	memcpy(t->conninfo, dsn, length + 1);
-	explicit_bzero(dsn, length);
-	t->options->dsn = NULL;
-	if (DatabaseCheckConninfo(t->conninfo))
-		return true;
-	Report("the --dsn is not a connection string or URI that libpq understands");
-	return false;
-}
-
 /* Prepare does what can go wrong by the way the worker was called. */
 static ExitCode
 Prepare(Transcription *t)
@@ -113,9 +92,10 @@ Prepare(Transcription *t)
 		return EXIT_INTERNAL;
 	if (!TranscriptCheckOutput(t->options->print, &t->print))
 		return EXIT_USAGE;
-	if (!ArenaCreate(&t->secrets, TokenRoom() + ArenaRoom(CONNINFO_MAX) + ArenaRoom(READ_SIZE)))
+	if (!ArenaCreate(&t->secrets, TokenRoom() + SecretsConninfoRoom() + ArenaRoom(READ_SIZE)))
 		return EXIT_INTERNAL;
-	if (!HideConninfo(t) || !TokenRead(&t->token, t->options->token_file, &t->secrets))
+	t->conninfo = SecretsHideConninfo(&t->options->dsn, &t->secrets);
+	if (t->conninfo == NULL || !TokenRead(&t->token, t->options->token_file, &t->secrets))
 		return EXIT_USAGE;
 	if ((t->buffer = ArenaTake(&t->secrets, READ_SIZE)) == NULL)
 		return EXIT_INTERNAL;

@@ -29,7 +29,7 @@ my $pause = 0.01;     # seconds between two looks
 my $scratch = File::Temp->newdir('worker-test.XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $scratch or die "chmod: $!";
 my ($cluster, %server);
-my @workers;    # all that were started, so that none outlives its test
+our @workers;    # all that were started, so that none outlives its test
 
 sub scratch { return "$scratch" }
 
