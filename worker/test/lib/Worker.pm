@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
 	scratch worker_path recordings recording reference open_session stream_token token_file
-	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server
+	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server kill_server memory
 	dsn psql as_owner slurp spew sox pcm wait_until worker_pid as_root
 );
 
@@ -116,6 +116,20 @@ sub control
 
 sub stop_server  { server(); control('stop', '-m', $_[0] // 'immediate'); return }
 sub start_server { server(); control('start'); return }
+
+# kill_server kills the server's processes, all at once, as a machine that loses its power does.
+sub kill_server
+{
+	server();
+	my ($head) = slurp("$cluster/data/postmaster.pid") =~ /^(\d+)/;
+	my @family = ($head, split ' ', command([ 'pgrep', '-P', $head ]));
+	as_root('kill', '-KILL', @family);
+	wait_until(sub { !grep { -d "/proc/$_" } @family });
+	return;
+}
+
+# memory tells how many KiB of memory a process has.
+sub memory { return slurp("/proc/$_[0]/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : 0 }
 
 sub dsn
 {
