@@ -325,9 +325,9 @@ AnswerHttp(struct lws *wsi, const char *path)
  * Events
  */
 
-/* Receive takes a part of a message. */
+/* Receive takes a part of a message, and wipes it where libwebsockets has it. */
 static void
-Receive(struct lws *wsi, Connection *connection, const void *bytes, size_t size)
+Receive(struct lws *wsi, Connection *connection, void *bytes, size_t size)
 {
 	bool whole = lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0;
 
@@ -335,6 +335,7 @@ Receive(struct lws *wsi, Connection *connection, const void *bytes, size_t size)
 		ConnectionAudio(connection, bytes, size, whole);
 	else
 		ConnectionText(connection, bytes, size, whole);
+	explicit_bzero(bytes, size);
 }
 
 static int
@@ -476,7 +477,8 @@ ServerListen(Server *server)
 	info.ssl_cert_filepath = options->tls_cert;
 	info.ssl_private_key_filepath = options->tls_key;
 	info.ssl_options_set =
-		SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2;
+		SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2 |
+		SSL_OP_CLEANSE_PLAINTEXT; /* of what OpenSSL has decrypted and given out */
 	info.alpn = "http/1.1";
 	info.max_http_header_data2 = HEADERS_MAX;
 	info.max_http_header_pool2 = HEADERS_AT_ONCE;
