@@ -16,6 +16,12 @@
 /* An open segment is decoded anew when this much has been added, and half of what it had. */
 #define INTERIM_MIN_MS 700
 
+/*
+ * A segment ends after a pause. It is decoded early in the pause already, so that its text is there when
+ * the pause turns out to be its end: what follows in the pause is silence.
+ */
+#define EARLY_MS 200
+
 /* Notes stay out of a queue that is this full: segments come first. */
 #define QUEUE_CROWDED (QUEUE_MAX / 2)
 
@@ -69,6 +75,28 @@ PutNote(Channel *channel, const Utterance *note)
 	return CHANNEL_OK;
 }
 
+static void
+ForgetEarly(Channel *channel)
+{
+	TextFree(channel->early);
+	channel->early = NULL;
+	channel->early_decoded = false;
+}
+
+/* Decode recognises a complete segment, unless that has been done in its pause. */
+static bool
+Decode(Channel *channel, const Segment *segment, char **text)
+{
+	if (channel->early_decoded && segment->pause && channel->early_start_ms == segment->start_ms &&
+		channel->early_end_ms == segment->end_ms)
+	{
+		*text = channel->early;
+		channel->early = NULL;
+		return true;
+	}
+	return RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, text);
+}
+
 /* Transcribe recognises a segment, wipes its audio and hands on its text. */
 static ChannelResult
 Transcribe(Channel *channel, const Segment *segment, bool flushed)
@@ -82,11 +110,11 @@ Transcribe(Channel *channel, const Segment *segment, bool flushed)
 						   .end_ms = segment->end_ms,
 						   .spoken_ms =
 							   ClockMs() - SegmenterNow(&channel->segmenter) + segment->end_ms};
-	bool decoded = RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length,
-									&utterance.text);
+	bool decoded = Decode(channel, segment, &utterance.text);
 
 	SegmenterRelease(&channel->segmenter);
 	InterimReset(&channel->interim);
+	ForgetEarly(channel);
 	if (!decoded)
 		return CHANNEL_FAILED;
 	if (utterance.text == NULL)
@@ -180,34 +208,69 @@ Resample(Channel *channel, const float *samples, size_t length, size_t *used, si
 	return Listen(channel);
 }
 
-/* InterimIsDue tells whether the open segment is to be decoded before it is complete. */
+/* IsIdle tells whether nobody waits for the processor. */
+static bool
+IsIdle(const Channel *channel)
+{
+	return channel->setup->waiting != NULL && atomic_load(channel->setup->waiting) == 0;
+}
+
+/* EarlyIsDue tells whether the open segment is in a pause in which it has not been decoded. */
+static bool
+EarlyIsDue(const Channel *channel, const Segment *open)
+{
+	return channel->segmenter.state == SEGMENTER_PAUSE &&
+		   SegmenterNow(&channel->segmenter) - open->end_ms >= EARLY_MS &&
+		   !(channel->early_decoded && channel->early_end_ms == open->end_ms &&
+			 channel->early_start_ms == open->start_ms);
+}
+
+/* InterimIsDue tells whether there is enough new of the open segment to show. */
 static bool
 InterimIsDue(const Channel *channel, const Segment *open)
 {
 	int64_t added = open->end_ms - channel->interim_ms;
 	int64_t had = channel->interim_ms - open->start_ms;
 
-	if (channel->setup->waiting != NULL && atomic_load(channel->setup->waiting) > 0)
-		return false;
-	return added >= INTERIM_MIN_MS && added * 2 >= had;
+	return channel->setup->notes.interim && added >= INTERIM_MIN_MS && added * 2 >= had;
 }
 
-/* ShowInterim decodes the open segment and puts the text so far, if it has changed. */
+/* KeepEarly keeps the text of a segment that may be complete. */
+static void
+KeepEarly(Channel *channel, const Segment *open, const char *text)
+{
+	ForgetEarly(channel);
+	channel->early = text == NULL ? NULL : strdup(text);
+	channel->early_decoded = text == NULL || channel->early != NULL;
+	channel->early_start_ms = open->start_ms;
+	channel->early_end_ms = open->end_ms;
+}
+
+/* DecodeOpen decodes the open segment, if that is due and the processor has nothing else to do. */
 static ChannelResult
-ShowInterim(Channel *channel)
+DecodeOpen(Channel *channel)
 {
 	Utterance note = {.kind = UTTERANCE_INTERIM, .channel = channel->number};
 	Segment open;
 	char *decoded;
+	bool early;
 
-	if (!channel->setup->notes.interim || !SegmenterOpen(&channel->segmenter, &open) ||
-		!InterimIsDue(channel, &open))
+	if (!IsIdle(channel) || !SegmenterOpen(&channel->segmenter, &open))
 		return CHANNEL_OK;
-	channel->interim_ms = open.end_ms;
-	note.start_ms = open.start_ms;
-	note.end_ms = open.end_ms;
+	early = EarlyIsDue(channel, &open);
+	if (!early && !InterimIsDue(channel, &open))
+		return CHANNEL_OK;
 	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
 		return CHANNEL_FAILED;
+	if (early)
+		KeepEarly(channel, &open, decoded);
+	if (!channel->setup->notes.interim)
+	{
+		TextFree(decoded);
+		return CHANNEL_OK;
+	}
+	channel->interim_ms = note.end_ms = open.end_ms;
+	note.start_ms = open.start_ms;
 	return InterimTake(&channel->interim, decoded, &note.text) ? PutNote(channel, &note)
 															   : CHANNEL_OK;
 }
@@ -227,7 +290,7 @@ ChannelFeed(Channel *channel, const float *samples, size_t length)
 		samples += used;
 		length -= used;
 	}
-	return result == CHANNEL_OK ? ShowInterim(channel) : result;
+	return result == CHANNEL_OK ? DecodeOpen(channel) : result;
 }
 
 ChannelResult
@@ -266,4 +329,5 @@ ChannelDestroy(Channel *channel)
 		ResamplerDestroy(channel->resampler);
 	channel->resampler = NULL;
 	InterimReset(&channel->interim);
+	ForgetEarly(channel);
 }
