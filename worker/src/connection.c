@@ -51,14 +51,15 @@ Note(Connection *connection)
 		ServerWake(connection->server);
 }
 
-/* CloseWith keeps the first reason that there is. */
+/* CloseWith keeps the first reason that there is, without a hint about the command line after it. */
 static void
 CloseWith(Connection *connection, int code, const char *reason)
 {
 	if (connection->close_code != 0)
 		return;
 	connection->close_code = code;
-	snprintf(connection->close_reason, sizeof(connection->close_reason), "%s", reason);
+	snprintf(connection->close_reason, sizeof(connection->close_reason), "%.*s",
+			 (int) strcspn(reason, ";"), reason);
 }
 
 /*
@@ -575,8 +576,9 @@ Refuse(Connection *connection, SinkState state)
 	if (state == SINK_REFUSED)
 	{
 		atomic_fetch_add(&connection->server->metrics.refused_database, 1);
-		connection->close_code = 0; /* whatever there was to say before */
-		CloseWith(connection, LWS_CLOSE_STATUS_POLICY_VIOLATION, reason);
+		connection->close_code =
+			LWS_CLOSE_STATUS_POLICY_VIOLATION; /* whatever there was to say before */
+		snprintf(connection->close_reason, sizeof(connection->close_reason), "%s", reason);
 	}
 	Report("event=refused stream=%ld unstored=%ld reason=\"%s\"", connection->number, lost, reason);
 }
