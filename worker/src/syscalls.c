@@ -86,19 +86,19 @@ AllowByArgument(scmp_filter_ctx filter, int self)
 		ALLOW(filter, mmap, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) &&
 		ALLOW(filter, mprotect, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) &&
 		ALLOW(filter, clone, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) &&
-		ALLOW(filter, tgkill, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) self)) &&
+		ALLOW(filter, tgkill, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) self, 0)) &&
 		/* reading a limit, not setting it */
-		ALLOW(filter, prlimit64, 1, SCMP_A2(SCMP_CMP_EQ, 0)) &&
-		ALLOW(filter, prctl, 1, SCMP_A0(SCMP_CMP_EQ, PR_GET_DUMPABLE)) &&
-		ALLOW(filter, prctl, 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)) &&
+		ALLOW(filter, prlimit64, 1, SCMP_A2(SCMP_CMP_EQ, 0, 0)) &&
+		ALLOW(filter, prctl, 1, SCMP_A0(SCMP_CMP_EQ, PR_GET_DUMPABLE, 0)) &&
+		ALLOW(filter, prctl, 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0)) &&
 		/* its flags are out of reach: the C library then takes clone */
 		seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0;
 	size_t i;
 
 	for (i = 0; allowed && i < sizeof(families) / sizeof(families[0]); i++)
-		allowed = ALLOW(filter, socket, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i]));
+		allowed = ALLOW(filter, socket, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i], 0));
 	for (i = 0; allowed && i < sizeof(ioctls) / sizeof(ioctls[0]); i++)
-		allowed = ALLOW(filter, ioctl, 1, SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+		allowed = ALLOW(filter, ioctl, 1, SCMP_A1(SCMP_CMP_EQ, ioctls[i], 0));
 	return allowed;
 }
 
