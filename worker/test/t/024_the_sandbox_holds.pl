@@ -23,7 +23,8 @@ my $trace = scratch() . '/trace';
 open my $left, '>', scratch() . '/left' or die "left: $!";
 fcntl $left, Fcntl::F_SETFD(), 0;
 my $server = start_serve([], before => [ qw(strace -f -qq -yy -v -s 0 -o), $trace ]);
-my $pid = (grep { readlink "/proc/$_/exe" and readlink("/proc/$_/exe") eq $worker } map { m{/(\d+)$} } glob '/proc/[0-9]*')[0];
+my $strace = serve_pid($server);
+my ($pid) = split ' ', qx(pgrep -P $strace);    # what strace runs
 my @open = map { readlink $_ } glob "/proc/$pid/fd/*";
 is_deeply([ grep { /left|\.crt|\.key|onnx/ } @open ], [], 'no file stays open') or diag "@open";
 my $status = slurp("/proc/$pid/status");
