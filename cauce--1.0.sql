@@ -980,6 +980,32 @@ CREATE FUNCTION cauce.stream_token(session_id uuid, ttl interval DEFAULT '4 hour
 COMMENT ON FUNCTION cauce.stream_token(uuid, interval) IS
 	'a signed token that can only append segments and alerts to one live session of mine, for at most a day';
 
+-- What a stream token may do beside appending; each asks for the live session of the token.
+CREATE FUNCTION cauce.stream_alert_rules(OUT id uuid, OUT pattern text, OUT kind text, OUT severity text)
+	RETURNS SETOF record
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT r.id, r.pattern, r.kind, r.severity
+	FROM cauce.account a
+	JOIN cauce.alert_rule r ON r.account_id = a.id OR r.organization_id = a.organization_id
+	WHERE a.id = cauce.appending_account_id() AND cauce.appending_session_id() IS NOT NULL
+	ORDER BY r.id;
+END;
+COMMENT ON FUNCTION cauce.stream_alert_rules() IS
+	'the alert rules of a stream token''s account and of its organization, while its session is live';
+
+CREATE FUNCTION cauce.end_stream() RETURNS boolean
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH ended AS (
+		UPDATE cauce.session SET status = 'ended'
+		WHERE account_id = cauce.appending_account_id() AND id = cauce.appending_session_id()
+		RETURNING 1)
+	SELECT EXISTS (SELECT FROM ended)
+$$;
+COMMENT ON FUNCTION cauce.end_stream() IS
+	'ends the live session of a stream token; whether there was one';
+
 --
 -- Audit
 --
@@ -2712,6 +2738,7 @@ GRANT EXECUTE ON FUNCTION cauce.encrypted_text_in(cstring), cauce.encrypted_text
 	cauce.appending_account_id(), cauce.appending_session_id(), cauce.admin_organization_id(),
 	cauce.content_organization_id(), cauce.readable_account_ids(), cauce.session_is_readable(uuid, uuid), cauce.visible_account_ids()
 	TO cauce_app, cauce_stream, cauce_operator, cauce_auditor;
+GRANT EXECUTE ON FUNCTION cauce.stream_alert_rules(), cauce.end_stream() TO cauce_app, cauce_stream;
 GRANT EXECUTE ON FUNCTION cauce.set_retention(integer, cauce.retention_action),
 	cauce.set_organization_retention(uuid, integer, cauce.retention_action),
 	cauce.stream_token(uuid, interval), cauce.archive_session(uuid), cauce.restore_session(uuid),

@@ -351,7 +351,9 @@ cauce_keep_session(PG_FUNCTION_ARGS)
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	if (!ReadSession(relation, row, &session))
 		return PointerGetDatum(row);
-	AuthorityToWrite(&session.account, NULL);
+	/* A stream token makes no session; cauce.end_stream() updates the one that it is for. */
+	AuthorityToWrite(&session.account,
+					 TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? &session.id : NULL);
 	RequireSaneStart(session.started_at);
 	RequireSaneDays(&session);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))

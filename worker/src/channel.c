@@ -7,94 +7,176 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "report.h"
+#include "clock.h"
 #include "signals.h"
 #include "text.h"
 
 #define PUT_TIMEOUT_MS 200 /* how soon a second signal is noticed while the queue is full */
 
-size_t
-ChannelRoom(void)
-{
-	return ArenaRoom(SegmenterCapacity() * sizeof(float));
-}
+/* An open segment is decoded anew when this much has been added, and half of what it had. */
+#define INTERIM_MIN_MS 700
+
+/*
+ * A segment ends after a pause. It is decoded early in the pause already, so that its text is there when
+ * the pause turns out to be its end: what follows in the pause is silence.
+ */
+#define EARLY_MS 200
+
+/* Notes stay out of a queue that is this full: segments come first. */
+#define QUEUE_CROWDED (QUEUE_MAX / 2)
+
+#define NOT_ENDED (-1)
+
+/* libsoxr keeps what it was given in one piece: what it has been given in small ones it overwrites. */
+#define RESAMPLE_MS 20
 
 bool
-ChannelInit(Channel *channel, int number, const char *speaker, const ChannelSetup *setup)
+ChannelInit(Channel *channel, int number, const char *speaker, Voice *voice,
+			const ChannelSetup *setup)
 {
-	float *audio = ArenaTake(setup->arena, SegmenterCapacity() * sizeof(float));
-
 	memset(channel, 0, sizeof(*channel));
 	channel->number = number;
 	snprintf(channel->own_speaker, sizeof(channel->own_speaker), "channel %d", number);
 	channel->speaker = speaker == NULL ? channel->own_speaker : speaker;
 	channel->next_seq = setup->first_seq;
-	channel->recognizer = setup->recognizer;
-	channel->vad = &setup->vads[number];
-	channel->sink = setup->sink;
-	if (audio == NULL)
-	{
-		Report("no room for the audio of channel %d", number);
-		return false;
-	}
-	SegmenterInit(&channel->segmenter, audio);
-	if (setup->rate != MODEL_RATE && (channel->resampler = ResamplerCreate(setup->rate)) == NULL)
-		return false;
-	return channel->vad->detector != NULL || VadCreate(channel->vad, &setup->models->vad);
+	channel->setup = setup;
+	channel->voice = voice;
+	channel->ended_ms = NOT_ENDED;
+	SegmenterInit(&channel->segmenter, voice->audio, setup->pause_ms);
+	return setup->rate == MODEL_RATE || (channel->resampler = ResamplerCreate(setup->rate)) != NULL;
 }
 
-/* Put hands an utterance to the sink, and waits while that is full. */
+/* Put hands an utterance to the sink, and waits while that is full; it takes over the text. */
 static ChannelResult
 Put(Channel *channel, const Utterance *utterance)
 {
-	while (!QueuePut(&channel->sink->queue, utterance, PUT_TIMEOUT_MS))
+	Sink *sink = channel->setup->sink;
+
+	while (!QueuePut(&sink->queue, utterance, PUT_TIMEOUT_MS))
 	{
 		if (SignalsCount() >= 2)
-			SinkAbandon(channel->sink);
-		if (QueueBroken(&channel->sink->queue))
+			SinkAbandon(sink);
+		if (QueueBroken(&sink->queue))
+		{
+			TextFree(utterance->text);
 			return CHANNEL_CLOSED;
+		}
 	}
 	return CHANNEL_OK;
 }
 
+/* PutNote is Put for a note, which is left out where there is a crowd. */
+static ChannelResult
+PutNote(Channel *channel, const Utterance *note)
+{
+	if (QueueCount(&channel->setup->sink->queue) < QUEUE_CROWDED)
+		return Put(channel, note);
+	TextFree(note->text);
+	return CHANNEL_OK;
+}
+
+static void
+ForgetEarly(Channel *channel)
+{
+	TextFree(channel->early);
+	channel->early = NULL;
+	channel->early_decoded = false;
+}
+
+/* Decode recognises a complete segment, unless that has been done in its pause. */
+static bool
+Decode(Channel *channel, const Segment *segment, char **text)
+{
+	if (channel->early_decoded && segment->pause && channel->early_start_ms == segment->start_ms &&
+		channel->early_end_ms == segment->end_ms)
+	{
+		*text = channel->early;
+		channel->early = NULL;
+		return true;
+	}
+	return RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, text);
+}
+
 /* Transcribe recognises a segment, wipes its audio and hands on its text. */
 static ChannelResult
-Transcribe(Channel *channel, const Segment *segment)
+Transcribe(Channel *channel, const Segment *segment, bool flushed)
 {
-	Utterance utterance = {.channel = channel->number,
+	Utterance utterance = {.kind = UTTERANCE_SEGMENT,
+						   .flushed = flushed,
+						   .pause = segment->pause,
+						   .channel = channel->number,
 						   .speaker = channel->speaker,
 						   .start_ms = segment->start_ms,
-						   .end_ms = segment->end_ms};
-	bool decoded =
-		RecognizerDecode(channel->recognizer, segment->samples, segment->length, &utterance.text);
-	ChannelResult result;
+						   .end_ms = segment->end_ms,
+						   .spoken_ms =
+							   ClockMs() - SegmenterNow(&channel->segmenter) + segment->end_ms};
+	bool decoded = Decode(channel, segment, &utterance.text);
 
 	SegmenterRelease(&channel->segmenter);
+	InterimReset(&channel->interim);
+	ForgetEarly(channel);
 	if (!decoded)
 		return CHANNEL_FAILED;
 	if (utterance.text == NULL)
 		return CHANNEL_OK;
 	utterance.seq = channel->next_seq++;
 	channel->recognised++;
-	result = Put(channel, &utterance);
-	if (result != CHANNEL_OK)
-		TextFree(utterance.text);
-	return result;
+	channel->ended_ms = channel->setup->notes.ends_ms > 0 ? segment->end_ms : NOT_ENDED;
+	return Put(channel, &utterance);
 }
 
-/* Listen judges the frames that are there and transcribes what they complete. */
+/* NoteBegin tells that somebody began to speak. */
+static ChannelResult
+NoteBegin(Channel *channel)
+{
+	Utterance note = {.kind = UTTERANCE_BEGINS,
+					  .channel = channel->number,
+					  .start_ms = channel->segmenter.voice_start * 1000 / MODEL_RATE};
+
+	channel->ended_ms = NOT_ENDED;
+	channel->interim_ms = note.start_ms;
+	return channel->setup->notes.begins ? PutNote(channel, &note) : CHANNEL_OK;
+}
+
+/* NoteEnd tells, once, that it has been silent for long. */
+static ChannelResult
+NoteEnd(Channel *channel)
+{
+	Utterance note = {
+		.kind = UTTERANCE_ENDS, .channel = channel->number, .end_ms = channel->ended_ms};
+
+	if (channel->ended_ms == NOT_ENDED || channel->segmenter.state != SEGMENTER_SILENCE ||
+		SegmenterNow(&channel->segmenter) - channel->ended_ms < channel->setup->notes.ends_ms)
+		return CHANNEL_OK;
+	channel->ended_ms = NOT_ENDED;
+	return PutNote(channel, &note);
+}
+
+/* Judge takes the next frame and transcribes what it completes. */
+static ChannelResult
+Judge(Channel *channel, const float *frame)
+{
+	SegmenterState before = channel->segmenter.state;
+	ChannelResult result = CHANNEL_OK;
+	Segment segment;
+
+	if (SegmenterJudge(&channel->segmenter, VadJudge(&channel->voice->vad, frame), &segment))
+		result = Transcribe(channel, &segment, false);
+	if (result == CHANNEL_OK && before == SEGMENTER_SILENCE &&
+		channel->segmenter.state == SEGMENTER_SPEECH)
+		result = NoteBegin(channel);
+	return result == CHANNEL_OK ? NoteEnd(channel) : result;
+}
+
+/* Listen judges the frames that are there. */
 static ChannelResult
 Listen(Channel *channel)
 {
 	ChannelResult result = CHANNEL_OK;
 	const float *frame;
-	Segment segment;
 
 	while (result == CHANNEL_OK && (frame = SegmenterFrame(&channel->segmenter)) != NULL)
-	{
-		if (SegmenterJudge(&channel->segmenter, VadJudge(channel->vad, frame), &segment))
-			result = Transcribe(channel, &segment);
-	}
+		result = Judge(channel, frame);
 	return result;
 }
 
@@ -110,7 +192,10 @@ Resample(Channel *channel, const float *samples, size_t length, size_t *used, si
 
 	if (channel->resampler != NULL)
 	{
-		if (!ResamplerRun(channel->resampler, samples, length, used, tail, room, made))
+		size_t piece = (size_t) channel->setup->rate * RESAMPLE_MS / 1000;
+
+		if (!ResamplerRun(channel->resampler, samples, length < piece ? length : piece, used, tail,
+						  room, made))
 			return CHANNEL_FAILED;
 	}
 	else
@@ -121,6 +206,73 @@ Resample(Channel *channel, const float *samples, size_t length, size_t *used, si
 	}
 	SegmenterExtend(&channel->segmenter, *made);
 	return Listen(channel);
+}
+
+/* IsIdle tells whether nobody waits for the processor. */
+static bool
+IsIdle(const Channel *channel)
+{
+	return channel->setup->waiting != NULL && atomic_load(channel->setup->waiting) == 0;
+}
+
+/* EarlyIsDue tells whether the open segment is in a pause in which it has not been decoded. */
+static bool
+EarlyIsDue(const Channel *channel, const Segment *open)
+{
+	return channel->segmenter.state == SEGMENTER_PAUSE &&
+		   SegmenterNow(&channel->segmenter) - open->end_ms >= EARLY_MS &&
+		   !(channel->early_decoded && channel->early_end_ms == open->end_ms &&
+			 channel->early_start_ms == open->start_ms);
+}
+
+/* InterimIsDue tells whether there is enough new of the open segment to show. */
+static bool
+InterimIsDue(const Channel *channel, const Segment *open)
+{
+	int64_t added = open->end_ms - channel->interim_ms;
+	int64_t had = channel->interim_ms - open->start_ms;
+
+	return channel->setup->notes.interim && added >= INTERIM_MIN_MS && added * 2 >= had;
+}
+
+/* KeepEarly keeps the text of a segment that may be complete. */
+static void
+KeepEarly(Channel *channel, const Segment *open, const char *text)
+{
+	ForgetEarly(channel);
+	channel->early = text == NULL ? NULL : strdup(text);
+	channel->early_decoded = text == NULL || channel->early != NULL;
+	channel->early_start_ms = open->start_ms;
+	channel->early_end_ms = open->end_ms;
+}
+
+/* DecodeOpen decodes the open segment, if that is due and the processor has nothing else to do. */
+static ChannelResult
+DecodeOpen(Channel *channel)
+{
+	Utterance note = {.kind = UTTERANCE_INTERIM, .channel = channel->number};
+	Segment open;
+	char *decoded;
+	bool early;
+
+	if (!IsIdle(channel) || !SegmenterOpen(&channel->segmenter, &open))
+		return CHANNEL_OK;
+	early = EarlyIsDue(channel, &open);
+	if (!early && !InterimIsDue(channel, &open))
+		return CHANNEL_OK;
+	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
+		return CHANNEL_FAILED;
+	if (early)
+		KeepEarly(channel, &open, decoded);
+	if (!channel->setup->notes.interim)
+	{
+		TextFree(decoded);
+		return CHANNEL_OK;
+	}
+	channel->interim_ms = note.end_ms = open.end_ms;
+	note.start_ms = open.start_ms;
+	return InterimTake(&channel->interim, decoded, &note.text) ? PutNote(channel, &note)
+															   : CHANNEL_OK;
 }
 
 ChannelResult
@@ -138,7 +290,17 @@ ChannelFeed(Channel *channel, const float *samples, size_t length)
 		samples += used;
 		length -= used;
 	}
-	return result;
+	return result == CHANNEL_OK ? DecodeOpen(channel) : result;
+}
+
+ChannelResult
+ChannelFlush(Channel *channel)
+{
+	Segment segment;
+
+	if (SegmenterFlush(&channel->segmenter, &segment))
+		return Transcribe(channel, &segment, true);
+	return CHANNEL_OK;
 }
 
 ChannelResult
@@ -147,14 +309,17 @@ ChannelFinish(Channel *channel)
 	ChannelResult result = CHANNEL_OK;
 	size_t used;
 	size_t made;
-	Segment segment;
 
 	do
 		result = Resample(channel, NULL, 0, &used, &made);
 	while (result == CHANNEL_OK && made > 0);
-	if (result == CHANNEL_OK && SegmenterFinish(&channel->segmenter, &segment))
-		result = Transcribe(channel, &segment);
-	return result;
+	return result == CHANNEL_OK ? ChannelFlush(channel) : result;
+}
+
+char *
+ChannelPartial(const Channel *channel)
+{
+	return channel->interim.shown == NULL ? NULL : strdup(channel->interim.shown);
 }
 
 void
@@ -163,4 +328,6 @@ ChannelDestroy(Channel *channel)
 	if (channel->resampler != NULL)
 		ResamplerDestroy(channel->resampler);
 	channel->resampler = NULL;
+	InterimReset(&channel->interim);
+	ForgetEarly(channel);
 }

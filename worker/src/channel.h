@@ -5,19 +5,22 @@
 #ifndef CAUCE_CHANNEL_H
 #define CAUCE_CHANNEL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "arena.h"
-#include "models.h"
+#include "interim.h"
 #include "recognizer.h"
 #include "resampler.h"
 #include "segmenter.h"
 #include "sink.h"
-#include "vad.h"
+#include "voices.h"
 
 #define SPEAKER_MAX 16 /* bytes of a speaker's name that is made here */
+
+/* Utterances that a call of this header puts in the queue at most, for VOICE_BLOCK samples. */
+#define CHANNEL_PUT_MAX 8
 
 typedef enum ChannelResult
 {
@@ -26,6 +29,27 @@ typedef enum ChannelResult
 	CHANNEL_FAILED /* no memory, or the engine failed */
 } ChannelResult;
 
+/* What the one who streams wants to hear beside segments. */
+typedef struct ChannelNotes
+{
+	bool interim; /* UTTERANCE_INTERIM */
+	bool begins; /* UTTERANCE_BEGINS */
+	int ends_ms; /* UTTERANCE_ENDS after so much silence; 0: never */
+} ChannelNotes;
+
+/* What the channels of a stream have in common. */
+typedef struct ChannelSetup
+{
+	int rate;
+	int64_t first_seq;
+	int pause_ms; /* as SegmenterInit has it */
+	ChannelNotes notes;
+	const atomic_int
+		*waiting; /* others wait for the processor: no interim text; NULL: nobody does */
+	Recognizer *recognizer;
+	Sink *sink;
+} ChannelSetup;
+
 typedef struct Channel
 {
 	int number;
@@ -33,42 +57,40 @@ typedef struct Channel
 	char own_speaker[SPEAKER_MAX];
 	int64_t next_seq;
 	long recognised; /* segments with text, whether stored or not */
+	const ChannelSetup *setup;
 	Resampler *resampler; /* NULL: the stream has the models' rate already */
-	Vad *vad;
+	Voice *voice;
 	Segmenter segmenter;
-	Recognizer *recognizer;
-	Sink *sink;
+	Interim interim;
+	char *early; /* text of the segment from early_start_ms to early_end_ms, decoded in its pause */
+	bool early_decoded; /* it has been, though early may be NULL: nothing was said */
+	int64_t early_start_ms;
+	int64_t early_end_ms;
+	int64_t interim_ms; /* where the last interim text was decoded */
+	int64_t
+		ended_ms; /* the voice of the last segment ended here and UTTERANCE_ENDS is due; or -1 */
 } Channel;
 
-/* What the channels of a stream have in common. */
-typedef struct ChannelSetup
-{
-	int rate;
-	int64_t first_seq;
-	const Models *models;
-	Vad *vads; /* one a channel; one that is not made yet is made when the channel is */
-	Recognizer *recognizer;
-	Sink *sink;
-	Arena *arena;
-} ChannelSetup;
-
-/* ChannelRoom tells how many bytes of an arena a channel takes. */
-extern size_t ChannelRoom(void);
-
 /*
- * ChannelInit readies a channel; speaker NULL names it by its number. Returns false, with a
- * report, on failure.
+ * ChannelInit readies a channel; speaker NULL names it by its number. setup has to outlive it. Returns
+ * false, with a report, on failure.
  */
-extern bool ChannelInit(Channel *channel, int number, const char *speaker,
+extern bool ChannelInit(Channel *channel, int number, const char *speaker, Voice *voice,
 						const ChannelSetup *setup);
 
-/* ChannelFeed takes the next samples, at the rate of the stream. */
+/* ChannelFeed takes the next samples, at most VOICE_BLOCK, at the rate of the stream. */
 extern ChannelResult ChannelFeed(Channel *channel, const float *samples, size_t length);
+
+/* ChannelFlush ends the segment that is being spoken; the stream may go on. */
+extern ChannelResult ChannelFlush(Channel *channel);
 
 /* ChannelFinish transcribes what was heard up to the end of the stream. */
 extern ChannelResult ChannelFinish(Channel *channel);
 
-/* ChannelDestroy frees what is the channel's; its audio is wiped with the arena. */
+/* ChannelPartial copies the text so far of the open segment, for TextFree; NULL if there is none. */
+extern char *ChannelPartial(const Channel *channel);
+
+/* ChannelDestroy frees what is the channel's own; its voice goes back where it came from. */
 extern void ChannelDestroy(Channel *channel);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,23 @@
 	" (session_id, channel, seq, speaker, start_ms, end_ms, body)"                                 \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
 
+#define SQL_RULES "SELECT id, pattern, kind, severity FROM cauce.stream_alert_rules()"
+
+/* Whether there is a session for the token to append to. */
+#define SQL_SESSION "SELECT cauce.appending_session_id() IS NOT NULL"
+
+/* The id is made of the segment and the rule, so that the same alert is not raised twice. */
+#define SQL_ALERT                                                                                  \
+	"INSERT INTO cauce.alert (session_id, id, kind, severity, at_ms, detail)"                      \
+	" VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+
+#define SQL_END "SELECT cauce.end_stream()"
+
 #define INSERT_PARAMETERS 7
+#define ALERT_PARAMETERS 6
+#define RULE_FIELDS 4
+#define UUID_BYTES 16
+#define UUID_TEXT 37
 #define NUMBER_MAX 24 /* characters of a 64-bit number, with room */
 
 typedef struct Statement
@@ -47,7 +64,11 @@ typedef struct Answer
 	bool lost; /* the connection ended before all was answered */
 	bool failed; /* a statement was refused */
 	char state[6]; /* its SQLSTATE, or empty */
-	char rows[NUMBER_MAX]; /* of the last INSERT: how many rows it made */
+	bool no; /* a statement answered false */
+	int inserts; /* answers to INSERTs */
+	char rows[NUMBER_MAX]; /* of the first INSERT: how many rows it made */
+	Rules *rules; /* to be filled from rows of SQL_RULES, unless NULL */
+	bool too_many; /* there are more than are looked for, or there is no memory */
 } Answer;
 
 bool
@@ -210,13 +231,30 @@ KeepRefusal(Database *database, const PGresult *result, const char *state)
 }
 
 static void
+TakeRules(const PGresult *result, Answer *answer)
+{
+	int i;
+
+	for (i = 0; i < PQntuples(result) && !answer->too_many; i++)
+		answer->too_many =
+			!RulesAdd(answer->rules, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1),
+					  PQgetvalue(result, i, 2), PQgetvalue(result, i, 3));
+}
+
+static void
 TakeResult(Database *database, const PGresult *result, Answer *answer)
 {
 	ExecStatusType status = PQresultStatus(result);
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-	if (status == PGRES_COMMAND_OK && strncmp(PQcmdStatus((PGresult *) result), "INSERT", 6) == 0)
+	if (status == PGRES_COMMAND_OK && strncmp(PQcmdStatus((PGresult *) result), "INSERT", 6) == 0 &&
+		answer->inserts++ == 0)
 		snprintf(answer->rows, sizeof(answer->rows), "%s", PQcmdTuples((PGresult *) result));
+	if (status == PGRES_TUPLES_OK && PQnfields(result) == 1 && PQntuples(result) == 1 &&
+		strcmp(PQgetvalue(result, 0, 0), "f") == 0)
+		answer->no = true;
+	if (status == PGRES_TUPLES_OK && answer->rules != NULL && PQnfields(result) == RULE_FIELDS)
+		TakeRules(result, answer);
 	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_PIPELINE_SYNC ||
 		status == PGRES_PIPELINE_ABORTED || answer->failed)
 		return;
@@ -291,9 +329,9 @@ Recover(PGconn *connection)
 
 /* RunTransaction sends statements as one piece and takes all answers. */
 static Answer
-RunTransaction(Database *database, const Statement *statements, int count)
+RunTransaction(Database *database, const Statement *statements, int count, Rules *rules)
 {
-	Answer answer = {.lost = false};
+	Answer answer = {.rules = rules};
 
 	database->problem[0] = '\0';
 	if (SendAll(database->connection, statements, count))
@@ -307,18 +345,36 @@ RunTransaction(Database *database, const Statement *statements, int count)
 	return answer;
 }
 
-/* CheckToken lets the server judge the token before there is anything to store. */
+/*
+ * CheckToken lets the server judge the token before there is anything to store, and learns which
+ * phrases to look for.
+ */
 static Outcome
 CheckToken(Database *database)
 {
 	const char *const token[] = {database->token->text};
-	const Statement statements[] = {
-		{.sql = SQL_BEGIN}, {.sql = SQL_TOKEN, .count = 1, .values = token}, {.sql = SQL_ROLLBACK}};
-	Answer answer = RunTransaction(database, statements, 3);
+	const Statement statements[] = {{.sql = SQL_BEGIN},
+									{.sql = SQL_TOKEN, .count = 1, .values = token},
+									{.sql = SQL_SESSION},
+									{.sql = SQL_RULES},
+									{.sql = SQL_ROLLBACK}};
+	Answer answer;
 
+	RulesClear(&database->rules);
+	answer = RunTransaction(database, statements, 5, &database->rules);
 	if (answer.failed)
 		return OutcomeOfState(answer.state);
-	return answer.lost ? OUTCOME_RETRY : OUTCOME_STORED;
+	if (answer.lost)
+		return OUTCOME_RETRY;
+	if (answer.no)
+		SetProblem(database, "the token's session has ended, is deleted, or never was");
+	if (answer.no)
+		return OUTCOME_REFUSED;
+	if (!answer.too_many)
+		return OUTCOME_STORED;
+	snprintf(database->problem, sizeof(database->problem),
+			 "there are more than %d alert rules for this session", RULES_MAX);
+	return OUTCOME_REFUSED;
 }
 
 Outcome
@@ -345,32 +401,91 @@ DatabaseOpen(Database *database, Queue *queue)
 	return outcome;
 }
 
-Outcome
-DatabaseStore(Database *database, const Utterance *utterance, bool retried, bool *unknown)
+/* AlertId makes a uuid (RFC 9562, version 8) of what an alert is about. */
+static bool
+AlertId(const Token *token, const char *channel, const char *seq, const char *rule,
+		char id[UUID_TEXT])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char about[256];
+	int length =
+		snprintf(about, sizeof(about), "%s/%s/%s/%s", token->session_id, channel, seq, rule);
+
+	if (length < 0 || (size_t) length >= sizeof(about) ||
+		EVP_Digest(about, (size_t) length, digest, NULL, EVP_sha256(), NULL) != 1)
+		return false;
+	digest[6] = (unsigned char) ((digest[6] & 0x0F) | 0x80);
+	digest[8] = (unsigned char) ((digest[8] & 0x3F) | 0x80);
+	snprintf(id, UUID_TEXT, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+			 digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+			 digest[8], digest[9], digest[10], digest[11], digest[12], digest[13], digest[14],
+			 digest[15]);
+	return true;
+}
+
+/* Row is an utterance as the parameters of its statements. */
+typedef struct Row
 {
 	char channel[NUMBER_MAX];
 	char seq[NUMBER_MAX];
 	char start_ms[NUMBER_MAX];
 	char end_ms[NUMBER_MAX];
-	const char *const token[] = {database->token->text};
-	const char *const row[INSERT_PARAMETERS] = {database->token->session_id,
-												channel,
-												seq,
-												utterance->speaker,
-												start_ms,
-												end_ms,
-												utterance->text};
-	const Statement statements[] = {{.sql = SQL_BEGIN},
-									{.sql = SQL_TOKEN, .count = 1, .values = token},
-									{.sql = SQL_INSERT, .count = INSERT_PARAMETERS, .values = row},
-									{.sql = SQL_COMMIT}};
-	Answer answer;
+	char ids[DATABASE_ALERTS_MAX][UUID_TEXT];
+	const char *segment[INSERT_PARAMETERS];
+	const char *alerts[DATABASE_ALERTS_MAX][ALERT_PARAMETERS];
+} Row;
 
-	snprintf(channel, sizeof(channel), "%d", utterance->channel);
-	snprintf(seq, sizeof(seq), "%" PRId64, utterance->seq);
-	snprintf(start_ms, sizeof(start_ms), "%" PRId64, utterance->start_ms);
-	snprintf(end_ms, sizeof(end_ms), "%" PRId64, utterance->end_ms);
-	answer = RunTransaction(database, statements, 4);
+/* MakeRow returns false if an alert's id cannot be made. */
+static bool
+MakeRow(const Token *token, const Utterance *utterance, const DatabaseAlerts *alerts, Row *row)
+{
+	size_t i;
+
+	snprintf(row->channel, NUMBER_MAX, "%d", utterance->channel);
+	snprintf(row->seq, NUMBER_MAX, "%" PRId64, utterance->seq);
+	snprintf(row->start_ms, NUMBER_MAX, "%" PRId64, utterance->start_ms);
+	snprintf(row->end_ms, NUMBER_MAX, "%" PRId64, utterance->end_ms);
+	memcpy(row->segment,
+		   (const char *[]){token->session_id, row->channel, row->seq, utterance->speaker,
+							row->start_ms, row->end_ms, utterance->text},
+		   sizeof(row->segment));
+	for (i = 0; i < alerts->count; i++)
+	{
+		const Rule *rule = alerts->rules[i];
+
+		if (!AlertId(token, row->channel, row->seq, rule->id, row->ids[i]))
+			return false;
+		memcpy(row->alerts[i],
+			   (const char *[]){token->session_id, row->ids[i], rule->kind, rule->severity,
+								row->start_ms, rule->pattern},
+			   sizeof(row->alerts[i]));
+	}
+	return true;
+}
+
+Outcome
+DatabaseStore(Database *database, const Utterance *utterance, const DatabaseAlerts *alerts,
+			  bool retried, bool *unknown)
+{
+	const char *const token[] = {database->token->text};
+	Statement statements[4 + DATABASE_ALERTS_MAX] = {
+		{.sql = SQL_BEGIN}, {.sql = SQL_TOKEN, .count = 1, .values = token}};
+	int count = 2;
+	Row row;
+	Answer answer;
+	size_t i;
+
+	*unknown = false;
+	if (!MakeRow(database->token, utterance, alerts, &row))
+	{
+		snprintf(database->problem, sizeof(database->problem), "an alert's id cannot be made");
+		return OUTCOME_REFUSED;
+	}
+	statements[count++] = (Statement){SQL_INSERT, INSERT_PARAMETERS, row.segment};
+	for (i = 0; i < alerts->count; i++)
+		statements[count++] = (Statement){SQL_ALERT, ALERT_PARAMETERS, row.alerts[i]};
+	statements[count++] = (Statement){.sql = SQL_COMMIT};
+	answer = RunTransaction(database, statements, count, NULL);
 	*unknown = answer.lost;
 	if (answer.failed)
 		return OutcomeOfState(answer.state);
@@ -381,8 +496,23 @@ DatabaseStore(Database *database, const Utterance *utterance, bool retried, bool
 	snprintf(database->problem, sizeof(database->problem),
 			 "number %s of channel %s is taken in this session, so the segment was not stored; "
 			 "leave out --first-seq or give a higher one",
-			 seq, channel);
+			 row.seq, row.channel);
 	return OUTCOME_TAKEN;
+}
+
+Outcome
+DatabaseEndSession(Database *database)
+{
+	const char *const token[] = {database->token->text};
+	const Statement statements[] = {{.sql = SQL_BEGIN},
+									{.sql = SQL_TOKEN, .count = 1, .values = token},
+									{.sql = SQL_END},
+									{.sql = SQL_COMMIT}};
+	Answer answer = RunTransaction(database, statements, 4, NULL);
+
+	if (answer.failed)
+		return OutcomeOfState(answer.state);
+	return answer.lost ? OUTCOME_RETRY : OUTCOME_STORED;
 }
 
 void
@@ -391,4 +521,11 @@ DatabaseClose(Database *database)
 	if (database->connection != NULL)
 		PQfinish(database->connection);
 	database->connection = NULL;
+}
+
+void
+DatabaseDestroy(Database *database)
+{
+	DatabaseClose(database);
+	RulesClear(&database->rules);
 }

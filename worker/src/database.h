@@ -10,15 +10,18 @@
 
 #include "outcome.h"
 #include "queue.h"
+#include "rules.h"
 #include "token.h"
 
 #define DATABASE_PROBLEM_MAX 512
+#define DATABASE_ALERTS_MAX 8 /* that one segment raises */
 
 typedef struct Database
 {
 	PGconn *connection;
 	const char *conninfo;
 	const Token *token;
+	Rules rules; /* that hold for the token's session, as they were at the last connection */
 	char problem[DATABASE_PROBLEM_MAX]; /* of the last outcome that is not OUTCOME_STORED */
 } Database;
 
@@ -40,14 +43,26 @@ extern void DatabaseInit(Database *database, const char *conninfo, const Token *
  */
 extern Outcome DatabaseOpen(Database *database, Queue *queue);
 
+/* DatabaseAlerts is an utterance's alerts, which are stored with it. */
+typedef struct DatabaseAlerts
+{
+	const Rule *rules[DATABASE_ALERTS_MAX];
+	size_t count;
+} DatabaseAlerts;
+
 /*
- * DatabaseStore inserts one utterance in a transaction of its own. retried says that an earlier
+ * DatabaseStore inserts one utterance and its alerts in a transaction of its own. retried says that an earlier
  * try of this utterance may have come through: then a row of its number is this one.
  * A connection that was lost is closed and *unknown set: the insert may have been committed.
  */
-extern Outcome DatabaseStore(Database *database, const Utterance *utterance, bool retried,
-							 bool *unknown);
+extern Outcome DatabaseStore(Database *database, const Utterance *utterance,
+							 const DatabaseAlerts *alerts, bool retried, bool *unknown);
 
+/* DatabaseEndSession ends the session that the token is for; one that has ended already is that. */
+extern Outcome DatabaseEndSession(Database *database);
+
+/* DatabaseClose closes the connection, DatabaseDestroy frees the rest, too. */
 extern void DatabaseClose(Database *database);
+extern void DatabaseDestroy(Database *database);
 
 #endif

@@ -9,23 +9,37 @@
 #include <stdint.h>
 
 #include "exitcode.h"
-#include "pcm.h"
+#include "stream.h"
 
 #define FIRST_SEQ_UNSET (-1)
 
+typedef enum Command
+{
+	COMMAND_TRANSCRIBE = 1,
+	COMMAND_SERVE = 2,
+	COMMAND_SELFTEST = 4
+} Command;
+
 typedef struct Options
 {
-	char *dsn; /* in argv: to be taken over and wiped */
+	Command command;
+	char *dsn; /* in argv or the environment: to be taken over and wiped */
 	const char *token_file;
 	const char *models; /* NULL: beside the program */
 	const char *input; /* NULL: standard input */
-	bool raw; /* the stream is raw PCM of this format, not WAV */
-	PcmFormat format;
-	const char *speakers[PCM_CHANNELS_MAX];
-	int speaker_count;
+	StreamSettings stream;
 	int64_t first_seq; /* FIRST_SEQ_UNSET: from the clock */
 	int give_up_s; /* 0: never */
 	bool print;
+	/* of serve */
+	const char *listen;
+	const char *tls_cert;
+	const char *tls_key;
+	int capacity; /* channels that are heard at a time */
+	int connections; /* sockets that are open at a time */
+	int threads; /* 0: as many as there are processors */
+	int drain_s;
+	bool demo;
 } Options;
 
 /*

@@ -11,10 +11,13 @@
 #include "arena.h"
 
 #define S16_SCALE (1.0f / 32768.0f)
+#define MULAW_BIAS 0x84 /* of 16-bit magnitudes */
 
 static size_t
 SampleSize(PcmEncoding encoding)
 {
+	if (encoding == PCM_MULAW)
+		return 1;
 	return encoding == PCM_S16LE ? 2 : 4;
 }
 
@@ -50,6 +53,24 @@ DecodeF32(const unsigned char *bytes)
 	return fminf(fmaxf(sample, -1.0f), 1.0f);
 }
 
+/* DecodeMulaw expands a byte of ITU-T G.711, table 2a: sign, exponent and mantissa, all inverted. */
+static float
+DecodeMulaw(unsigned char byte)
+{
+	int inverted = ~byte & 0xFF;
+	int magnitude = ((((inverted & 0x0F) << 3) + MULAW_BIAS) << (inverted >> 4 & 7)) - MULAW_BIAS;
+
+	return (float) (inverted & 0x80 ? -magnitude : magnitude) * S16_SCALE;
+}
+
+static float
+DecodeSample(PcmEncoding encoding, const unsigned char *bytes)
+{
+	if (encoding == PCM_MULAW)
+		return DecodeMulaw(*bytes);
+	return encoding == PCM_S16LE ? DecodeS16(bytes) : DecodeF32(bytes);
+}
+
 static void
 DecodeFrame(const PcmFormat *format, const unsigned char *bytes, float *const *planes, size_t frame)
 {
@@ -57,8 +78,7 @@ DecodeFrame(const PcmFormat *format, const unsigned char *bytes, float *const *p
 	int channel;
 
 	for (channel = 0; channel < format->channels; channel++, bytes += step)
-		planes[channel][frame] =
-			format->encoding == PCM_S16LE ? DecodeS16(bytes) : DecodeF32(bytes);
+		planes[channel][frame] = DecodeSample(format->encoding, bytes);
 }
 
 /* TakePartial moves bytes into the partial frame and returns how many. */

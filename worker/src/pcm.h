@@ -18,7 +18,8 @@
 typedef enum PcmEncoding
 {
 	PCM_S16LE,
-	PCM_F32LE
+	PCM_F32LE,
+	PCM_MULAW /* ITU-T G.711 */
 } PcmEncoding;
 
 typedef struct PcmFormat

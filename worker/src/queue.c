@@ -151,6 +151,12 @@ QueueCount(Queue *queue)
 	return count;
 }
 
+size_t
+QueueRoom(Queue *queue)
+{
+	return queue->capacity - QueueCount(queue);
+}
+
 void
 QueueDestroy(Queue *queue)
 {

@@ -1,9 +1,10 @@
 /*
  * queue.h
- *	  Recognised utterances on their way from the recognizer to the database.
+ *	  Recognised utterances on their way from the recognizer to the database, and notes to the one who
+ *	  streams that keep their place among them.
  *
- * One thread puts, one takes. The queue is bounded: when it is full the recognizer's thread
- * waits, stops reading audio, and the pressure reaches the one who sends it.
+ * One thread at a time puts, one takes. The queue is bounded: when it is full no more audio is read,
+ * and the pressure reaches the one who sends it.
  */
 #ifndef CAUCE_QUEUE_H
 #define CAUCE_QUEUE_H
@@ -16,15 +17,30 @@
 /* At a segment every few seconds this is about a quarter of an hour of talk. */
 #define QUEUE_MAX 256
 
-/* Utterance is a segment with its text: one row of cauce.transcript_segment. */
+typedef enum UtteranceKind
+{
+	UTTERANCE_SEGMENT, /* one row of cauce.transcript_segment */
+	/* Notes: nothing of them is stored. */
+	UTTERANCE_INTERIM, /* the text so far of a segment that is being spoken */
+	UTTERANCE_BEGINS, /* voice at start_ms after silence */
+	UTTERANCE_ENDS, /* the channel was silent for long after end_ms */
+	UTTERANCE_FLUSHED, /* everything before the place where that was asked for has been recognised */
+	UTTERANCE_HEARD /* a message of audio has been taken in */
+} UtteranceKind;
+
+/* Utterance is a segment with its text, or a note. */
 typedef struct Utterance
 {
+	UtteranceKind kind;
+	bool flushed; /* the segment was ended because that was asked for */
+	bool pause; /* the segment ends in a pause, not in the middle of speech */
 	int channel;
 	int64_t seq;
 	const char *speaker; /* the stream's, outlives the queue */
 	int64_t start_ms;
 	int64_t end_ms;
-	char *text; /* owned, for TextFree */
+	int64_t spoken_ms; /* when its voice ended, by the monotonic clock */
+	char *text; /* owned, for TextFree; NULL in a note without text */
 } Utterance;
 
 typedef struct Queue
@@ -68,8 +84,9 @@ extern bool QueueBroken(Queue *queue);
 /* QueueSleep lets the one who takes sleep until the time is over or the queue is broken. */
 extern void QueueSleep(Queue *queue, int timeout_ms);
 
-/* QueueCount tells how many utterances wait. */
+/* QueueCount tells how many utterances wait, QueueRoom how many more would not have to. */
 extern size_t QueueCount(Queue *queue);
+extern size_t QueueRoom(Queue *queue);
 
 /* QueueDestroy wipes what is left. */
 extern void QueueDestroy(Queue *queue);

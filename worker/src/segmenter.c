@@ -91,9 +91,11 @@ SegmenterCapacity(void)
 }
 
 void
-SegmenterInit(Segmenter *segmenter, float *audio)
+SegmenterInit(Segmenter *segmenter, float *audio, int pause_ms)
 {
 	memset(segmenter, 0, sizeof(*segmenter));
+	if (pause_ms > 0)
+		segmenter->pause = Max(SAMPLES(pause_ms), SAMPLES(SEGMENTER_PAUSE_MIN_MS));
 	segmenter->audio = audio;
 	segmenter->capacity = SegmenterCapacity();
 }
@@ -146,6 +148,7 @@ GiveOut(Segmenter *segmenter, int64_t end, int64_t voice_end, Segment *segment)
 	segment->length = (size_t) (end - segmenter->start);
 	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
 	segment->end_ms = voice_end * 1000 / MODEL_RATE;
+	segment->pause = segmenter->state == SEGMENTER_SILENCE;
 	segmenter->start = end;
 }
 
@@ -217,13 +220,15 @@ CutAtPause(Segmenter *segmenter, int64_t frame_end, Segment *segment)
 
 /* PauseNeeded tells which pause ends a segment of a length. */
 static int64_t
-PauseNeeded(int64_t length)
+PauseNeeded(const Segmenter *segmenter, int64_t length)
 {
 	const PauseRule *rule = pauseRules;
 
 	while (length > rule->length)
 		rule++;
-	return rule->pause;
+	if (segmenter->pause == 0)
+		return rule->pause;
+	return rule == pauseRules ? segmenter->pause : Min(segmenter->pause, rule->pause);
 }
 
 /* KeepLead wipes the silence that can no longer come before a segment. */
@@ -255,7 +260,7 @@ SegmenterJudge(Segmenter *segmenter, bool voice, Segment *segment)
 	else
 		EnterState(segmenter, SEGMENTER_PAUSE);
 	length = frame_end - segmenter->start;
-	if (frame_end - segmenter->voice_end >= PauseNeeded(length))
+	if (frame_end - segmenter->voice_end >= PauseNeeded(segmenter, length))
 		return CutAtPause(segmenter, frame_end, segment);
 	if (length < LENGTH_MAX)
 		return false;
@@ -264,7 +269,7 @@ SegmenterJudge(Segmenter *segmenter, bool voice, Segment *segment)
 }
 
 bool
-SegmenterFinish(Segmenter *segmenter, Segment *segment)
+SegmenterFlush(Segmenter *segmenter, Segment *segment)
 {
 	int64_t stream_end = segmenter->base + (int64_t) segmenter->length;
 
@@ -273,10 +278,33 @@ SegmenterFinish(Segmenter *segmenter, Segment *segment)
 		return false;
 	if (segmenter->state == SEGMENTER_SPEECH)
 		segmenter->voice_end = stream_end;
+	/* What has arrived, but not been judged, is part of the segment. */
+	segmenter->judged = segmenter->length;
 	EnterState(segmenter, SEGMENTER_SILENCE);
 	GiveOut(segmenter, Min(stream_end, segmenter->voice_end + TRAIL), segmenter->voice_end,
 			segment);
 	return segment->length > 0;
+}
+
+bool
+SegmenterOpen(const Segmenter *segmenter, Segment *segment)
+{
+	int64_t end = segmenter->base + (int64_t) segmenter->judged;
+
+	if (segmenter->state == SEGMENTER_SILENCE || !IsSpeech(segmenter))
+		return false;
+	segment->samples = segmenter->audio + (segmenter->start - segmenter->base);
+	segment->length = (size_t) (end - segmenter->start);
+	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
+	segment->end_ms = segmenter->voice_end * 1000 / MODEL_RATE;
+	segment->pause = false;
+	return true;
+}
+
+int64_t
+SegmenterNow(const Segmenter *segmenter)
+{
+	return (segmenter->base + (int64_t) segmenter->judged) * 1000 / MODEL_RATE;
 }
 
 void

@@ -41,6 +41,7 @@ typedef struct Segmenter
 	int64_t voice_end; /* where its voice was last heard */
 	int voiced; /* frames with voice in it */
 	bool continued; /* it follows a segment that was cut for its length */
+	int64_t pause; /* that ends a segment, if not 0; of a long one a shorter pause does */
 } Segmenter;
 
 /* Segment is a view: its samples are the segmenter's and valid until SegmenterRelease. */
@@ -50,12 +51,18 @@ typedef struct Segment
 	size_t length;
 	int64_t start_ms; /* of the voice, from the start of the stream */
 	int64_t end_ms;
+	bool pause; /* it ends in a pause, not in the middle of speech */
 } Segment;
 
 /* SegmenterCapacity tells how many samples the buffer that SegmenterInit takes must hold. */
 extern size_t SegmenterCapacity(void);
 
-extern void SegmenterInit(Segmenter *segmenter, float *audio);
+/*
+ * SegmenterInit takes the buffer and how long a pause ends a segment, in milliseconds; 0 leaves that
+ * to the rules of segmenter.c. A pause is at least SEGMENTER_PAUSE_MIN_MS.
+ */
+#define SEGMENTER_PAUSE_MIN_MS 160
+extern void SegmenterInit(Segmenter *segmenter, float *audio, int pause_ms);
 
 /*
  * SegmenterTail gives the place where the next samples are to be written and how many fit;
@@ -73,10 +80,22 @@ extern const float *SegmenterFrame(const Segmenter *segmenter);
  */
 extern bool SegmenterJudge(Segmenter *segmenter, bool voice, Segment *segment);
 
-/* SegmenterFinish ends the stream: returns true if that ends a last segment. */
-extern bool SegmenterFinish(Segmenter *segmenter, Segment *segment);
+/*
+ * SegmenterFlush ends the segment that is being spoken, whatever follows: returns true if that ends
+ * one, which must then be released. The stream may go on.
+ */
+extern bool SegmenterFlush(Segmenter *segmenter, Segment *segment);
 
-/* SegmenterRelease wipes the audio of the segment that was given out. */
+/*
+ * SegmenterOpen gives a view of the segment that is being spoken, as far as it has been judged;
+ * returns false if there is none, or too little of it to be speech.
+ */
+extern bool SegmenterOpen(const Segmenter *segmenter, Segment *segment);
+
+/* SegmenterNow tells how many milliseconds of the stream have been judged. */
+extern int64_t SegmenterNow(const Segmenter *segmenter);
+
+/* SegmenterRelease wipes the audio of the segment that was given out by any but SegmenterOpen. */
 extern void SegmenterRelease(Segmenter *segmenter);
 
 #endif

@@ -4,17 +4,13 @@
  */
 #include "sink.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "report.h"
-#include "transcript.h"
+#include "thread.h"
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 10000
@@ -38,14 +34,11 @@ SinkHasEnded(SinkState state)
 static void
 EnterState(Sink *sink, SinkState state)
 {
-	uint64_t one = 1;
-
 	atomic_store(&sink->state, (int) state);
 	if (SinkHasEnded(state))
 		QueueBreak(&sink->queue);
-	if ((SinkHasEnded(state) || state == SINK_READY) &&
-		write(sink->event, &one, sizeof(one)) != sizeof(one))
-		Report("cannot tell the main thread: %s", strerror(errno));
+	if (SinkHasEnded(state) || state == SINK_READY)
+		sink->hooks.changed(sink->hooks.context);
 }
 
 static int64_t
@@ -137,9 +130,12 @@ Connect(Sink *sink)
 	}
 }
 
-/* Store tries until the utterance is committed or the sink ends. */
+/*
+ * Store tries until the utterance is committed with its alerts or the sink ends. The rules are
+ * learnt with each connection: they are asked each time anew.
+ */
 static bool
-Store(Sink *sink, const Utterance *utterance)
+Store(Sink *sink, const Utterance *utterance, DatabaseAlerts *alerts)
 {
 	bool retried = false;
 	bool unknown = false;
@@ -149,11 +145,50 @@ Store(Sink *sink, const Utterance *utterance)
 	{
 		if (!Connect(sink))
 			return false;
+		alerts->count =
+			RulesMatch(&sink->database.rules, utterance->text, alerts->rules, DATABASE_ALERTS_MAX);
 		EnterState(sink, SINK_STORING);
-		outcome = DatabaseStore(&sink->database, utterance, retried, &unknown);
+		outcome = DatabaseStore(&sink->database, utterance, alerts, retried, &unknown);
 		if (outcome == OUTCOME_STORED)
 			return true;
 		retried = retried || unknown;
+		if (!Decide(sink, outcome))
+			return false;
+	}
+}
+
+/* Pass stores a segment and tells whoever waits for that, or for a note. */
+static bool
+Pass(Sink *sink, const Utterance *utterance)
+{
+	DatabaseAlerts alerts = {.count = 0};
+
+	if (utterance->kind == UTTERANCE_SEGMENT)
+	{
+		if (!Store(sink, utterance, &alerts))
+			return false;
+		NoteSuccess(sink);
+		atomic_fetch_add(&sink->stored, 1);
+	}
+	sink->hooks.passed(sink->hooks.context, utterance, &alerts);
+	QueueDrop(&sink->queue);
+	return true;
+}
+
+/* EndSession tries until the session has ended or the sink does. */
+static bool
+EndSession(Sink *sink)
+{
+	Outcome outcome;
+
+	for (;;)
+	{
+		if (!Connect(sink))
+			return false;
+		EnterState(sink, SINK_STORING);
+		outcome = DatabaseEndSession(&sink->database);
+		if (outcome == OUTCOME_STORED)
+			return true;
 		if (!Decide(sink, outcome))
 			return false;
 	}
@@ -171,62 +206,40 @@ RunSink(void *argument)
 	EnterState(sink, SINK_READY);
 	while ((utterance = QueueFirst(&sink->queue)) != NULL)
 	{
-		if (!Store(sink, utterance))
+		if (!Pass(sink, utterance))
 			return NULL;
-		NoteSuccess(sink);
-		if (sink->print)
-			TranscriptPrint(utterance);
-		QueueDrop(&sink->queue);
-		atomic_fetch_add(&sink->stored, 1);
 		EnterState(sink, SINK_READY);
 	}
-	EnterState(sink, QueueBroken(&sink->queue) ? SINK_ABANDONED : SINK_DONE);
+	if (QueueBroken(&sink->queue))
+		EnterState(sink, SINK_ABANDONED);
+	else if (!atomic_load(&sink->end_session) || EndSession(sink))
+		EnterState(sink, SINK_DONE);
 	return NULL;
 }
 
-/* StartThread leaves all signals to the main thread. */
-static bool
-StartThread(Sink *sink)
-{
-	sigset_t all;
-	sigset_t before;
-	int problem;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	problem = pthread_create(&sink->thread, NULL, RunSink, sink);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (problem != 0)
-		Report("cannot start a thread: %s", strerror(problem));
-	return problem == 0;
-}
-
 bool
-SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s, bool print)
+SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s,
+		  const SinkHooks *hooks)
 {
 	memset(sink, 0, sizeof(*sink));
 	sink->give_up_s = give_up_s;
-	sink->print = print;
+	sink->hooks = *hooks;
 	DatabaseInit(&sink->database, conninfo, token);
 	if (!QueueInit(&sink->queue, QUEUE_MAX))
 	{
 		Report("cannot make a queue");
 		return false;
 	}
-	sink->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (sink->event < 0)
-		Report("cannot make an event: %s", strerror(errno));
-	if (sink->event >= 0 && StartThread(sink))
+	if (ThreadStart(&sink->thread, RunSink, sink))
 		return true;
-	if (sink->event >= 0)
-		close(sink->event);
 	QueueDestroy(&sink->queue);
 	return false;
 }
 
 void
-SinkFinish(Sink *sink)
+SinkFinish(Sink *sink, bool end_session)
 {
+	atomic_store(&sink->end_session, end_session);
 	QueueEnd(&sink->queue);
 }
 
@@ -240,7 +253,6 @@ void
 SinkDestroy(Sink *sink)
 {
 	pthread_join(sink->thread, NULL);
-	DatabaseClose(&sink->database);
+	DatabaseDestroy(&sink->database);
 	QueueDestroy(&sink->queue);
-	close(sink->event);
 }

@@ -4,7 +4,7 @@
  *
  * States:	CONNECTING --token accepted--> READY <--> STORING
  *			CONNECTING, STORING --no answer--> WAITING --back-off over--> CONNECTING
- * Ends:	READY --nothing left--> DONE; CONNECTING, STORING --refused--> REFUSED
+ * Ends:	READY --nothing left, session ended if it is to end--> DONE; CONNECTING, STORING --refused--> REFUSED
  *			WAITING --too long--> GAVE_UP; any --told to--> ABANDONED
  */
 #ifndef CAUCE_SINK_H
@@ -30,36 +30,47 @@ typedef enum SinkState
 	SINK_ABANDONED
 } SinkState;
 
+/* SinkHooks are called in the sink's thread. */
+typedef struct SinkHooks
+{
+	void *context;
+	void (*changed)(void *context); /* the sink is ready, or has ended */
+	/* A segment is stored with its alerts, if any, or it is a note's turn. */
+	void (*passed)(void *context, const Utterance *utterance, const DatabaseAlerts *alerts);
+} SinkHooks;
+
 typedef struct Sink
 {
 	Queue queue;
 	Database database;
 	pthread_t thread;
 	atomic_int state; /* a SinkState, changed by the thread only */
-	int event; /* readable once the sink was ready or has ended */
+	SinkHooks hooks;
 	int give_up_s; /* 0: never */
-	bool print;
 	int64_t outage_start_ms; /* monotonic; 0: none. This and the next are the thread's own */
 	int failures; /* in a row */
+	atomic_bool end_session;
 	atomic_long stored;
 } Sink;
 
 /*
  * SinkStart starts the thread, which connects at once. give_up_s is how many seconds it may be
- * without an answer of the database before it ends (0: any number); print is whether it prints each
- * utterance on standard output once that is stored. Returns false, with a report, if there is no
- * thread to be had.
+ * without an answer of the database before it ends (0: any number). Returns false, with a report, if
+ * there is no thread to be had.
  */
 extern bool SinkStart(Sink *sink, const char *conninfo, const Token *token, int give_up_s,
-					  bool print);
+					  const SinkHooks *hooks);
 
 extern SinkState SinkGetState(Sink *sink);
 
 /* SinkHasEnded tells whether a state is an end. */
 extern bool SinkHasEnded(SinkState state);
 
-/* SinkFinish says that no more will be put in the queue. */
-extern void SinkFinish(Sink *sink);
+/*
+ * SinkFinish says that no more will be put in the queue. end_session is whether the session ends once
+ * all is stored.
+ */
+extern void SinkFinish(Sink *sink, bool end_session);
 
 /* SinkAbandon tells the thread to end as soon as it can, whatever is left. */
 extern void SinkAbandon(Sink *sink);

@@ -9,10 +9,16 @@
 
 #include "report.h"
 
-#define BLOCK_FRAMES ((size_t) 1024) /* frames that are taken apart at a time */
 #define MONO_SPEAKER "speaker"
 
-static const unsigned char wavMagic[4] = {'R', 'I', 'F', 'F'};
+/* Bytes of audio that are fed at a time: of them comes one segment a channel at most. */
+#define PIECE_MS 100
+
+/* Of Ogg Opus: at 6 kbit/s, as little as speech is ever coded with, these are 340 ms. */
+#define OGG_PIECE ((size_t) 256)
+
+static const unsigned char wavMagic[STREAM_MAGIC] = {'R', 'I', 'F', 'F'};
+static const unsigned char oggMagic[STREAM_MAGIC] = {'O', 'g', 'g', 'S'};
 
 /* EnterState is the one place where the state changes. */
 static void
@@ -32,28 +38,22 @@ Fail(Stream *stream, StreamState state, ExitCode failure, const char *problem)
 static const char *
 SpeakerOf(const Stream *stream, int channel, int channels)
 {
-	if (channel < stream->options->speaker_count)
-		return stream->options->speakers[channel];
+	if (channel < stream->settings->speaker_count)
+		return stream->settings->speakers[channel];
 	return channels == 1 ? MONO_SPEAKER : NULL;
 }
 
-/* MakeChannels makes the channels and locks memory for them, now that their number is known. */
+/* MakeChannels makes the channels, now that their number is known. */
 static bool
-MakeChannels(Stream *stream, const PcmFormat *format)
+MakeChannels(Stream *stream)
 {
-	size_t plane = BLOCK_FRAMES * sizeof(float);
 	int i;
 
-	if (!ArenaCreate(&stream->arena,
-					 (size_t) format->channels * (ChannelRoom() + ArenaRoom(plane))))
-		return false;
-	stream->setup.arena = &stream->arena;
-	stream->setup.rate = format->rate;
-	for (i = 0; i < format->channels; i++)
+	for (i = 0; i < stream->channel_count; i++)
 	{
-		stream->planes[i] = ArenaTake(&stream->arena, plane);
-		if (!ChannelInit(&stream->channels[i], i, SpeakerOf(stream, i, format->channels),
-						 &stream->setup))
+		stream->planes[i] = stream->lent[i]->block;
+		if (!ChannelInit(&stream->channels[i], i, SpeakerOf(stream, i, stream->channel_count),
+						 stream->lent[i], &stream->setup))
 			return false;
 	}
 	return true;
@@ -61,27 +61,47 @@ MakeChannels(Stream *stream, const PcmFormat *format)
 
 /* StartAudio goes from the header to the audio. */
 static bool
-StartAudio(Stream *stream, const PcmFormat *format)
+StartAudio(Stream *stream, int channels, int rate)
 {
-	PcmInit(&stream->pcm, format);
-	stream->started = MakeChannels(stream, format);
-	if (!stream->started)
+	stream->channel_count = channels;
+	stream->setup.rate = stream->rate = rate;
+	if (stream->settings->speaker_count > channels)
 	{
-		Fail(stream, STREAM_STOPPED, EXIT_INTERNAL, NULL);
+		Fail(stream, STREAM_BAD, EXIT_USAGE, "has fewer channels than there are --speaker options");
 		return false;
 	}
+	if (!VoicesTake(stream->voices, channels, stream->lent))
+	{
+		Fail(stream, STREAM_STOPPED, EXIT_INTERNAL, "has more channels than can be heard now");
+		return false;
+	}
+	if (!MakeChannels(stream))
+	{
+		Fail(stream, STREAM_STOPPED, EXIT_INTERNAL, "could not be started: no memory");
+		return false;
+	}
+	stream->started = true;
 	EnterState(stream, STREAM_AUDIO);
 	return true;
 }
 
+static bool
+StartPcm(Stream *stream, const PcmFormat *format)
+{
+	PcmInit(&stream->pcm, format);
+	return StartAudio(stream, format->channels, format->rate);
+}
+
 bool
-StreamInit(Stream *stream, const Options *options, const ChannelSetup *setup)
+StreamInit(Stream *stream, const StreamSettings *settings, const ChannelSetup *setup,
+		   Voices *voices)
 {
 	memset(stream, 0, sizeof(*stream));
-	stream->options = options;
+	stream->settings = settings;
 	stream->setup = *setup;
-	WavInit(&stream->wav);
-	return !options->raw || StartAudio(stream, &options->format);
+	stream->voices = voices;
+	stream->kind = settings->kind;
+	return stream->kind != STREAM_RAW || StartPcm(stream, &settings->format);
 }
 
 /* NoteChannel turns what a channel says into the stream's state. */
@@ -96,67 +116,37 @@ NoteChannel(Stream *stream, ChannelResult result)
 	return result == CHANNEL_OK;
 }
 
-/* FeedAudio takes apart bytes of audio. */
+/* FeedChannels hands the samples in the planes on, and wipes them. */
+static bool
+FeedChannels(Stream *stream, size_t frames)
+{
+	bool fed = true;
+	int i;
+
+	stream->frames += frames;
+	for (i = 0; i < stream->channel_count && fed; i++)
+		fed = NoteChannel(stream, ChannelFeed(&stream->channels[i], stream->planes[i], frames));
+	for (i = 0; i < stream->channel_count; i++)
+		ArenaWipe(stream->planes[i], frames * sizeof(float));
+	return fed;
+}
+
+/* FeedAudio takes apart bytes of PCM. */
 static bool
 FeedAudio(Stream *stream, const unsigned char *bytes, size_t size)
 {
-	size_t plane = BLOCK_FRAMES * sizeof(float);
-	int channels = stream->pcm.format.channels;
 	bool fed = true;
-	int i;
 
 	while (fed && size > 0)
 	{
 		size_t used;
-		size_t frames = PcmRead(&stream->pcm, bytes, size, &used, stream->planes, BLOCK_FRAMES);
+		size_t frames = PcmRead(&stream->pcm, bytes, size, &used, stream->planes, VOICE_BLOCK);
 
 		bytes += used;
 		size -= used;
-		stream->frames += frames;
-		for (i = 0; i < channels && fed; i++)
-			fed = NoteChannel(stream, ChannelFeed(&stream->channels[i], stream->planes[i], frames));
-		for (i = 0; i < channels; i++)
-			ArenaWipe(stream->planes[i], plane);
+		fed = FeedChannels(stream, frames);
 	}
 	return fed;
-}
-
-/* LooksLikeWav watches the first bytes of raw PCM for the mark of a WAV file. */
-static bool
-LooksLikeWav(Stream *stream, const unsigned char *bytes, size_t size)
-{
-	size_t i;
-
-	for (i = 0; i < size && stream->magic == stream->bytes + i && stream->magic < 4; i++)
-	{
-		if (bytes[i] == wavMagic[stream->magic])
-			stream->magic++;
-	}
-	return stream->magic == sizeof(wavMagic);
-}
-
-static bool
-FeedRaw(Stream *stream, const unsigned char *bytes, size_t size)
-{
-	if (stream->bytes < sizeof(wavMagic) && LooksLikeWav(stream, bytes, size))
-	{
-		Fail(stream, STREAM_BAD, EXIT_BAD_AUDIO,
-			 "is a WAV file, which says its format itself; leave out --rate, --channels, --format");
-		return false;
-	}
-	return FeedAudio(stream, bytes, size);
-}
-
-/* StartWav is StartAudio for the format that a WAV header gave. */
-static bool
-StartWav(Stream *stream)
-{
-	if (stream->options->speaker_count > stream->wav.format.channels)
-	{
-		Fail(stream, STREAM_BAD, EXIT_USAGE, "has fewer channels than there are --speaker options");
-		return false;
-	}
-	return StartAudio(stream, &stream->wav.format);
 }
 
 static bool
@@ -170,7 +160,7 @@ FeedWav(Stream *stream, const unsigned char *bytes, size_t size)
 		Fail(stream, STREAM_BAD, EXIT_BAD_AUDIO, stream->wav.problem);
 		return false;
 	}
-	if (stream->wav.state == WAV_DATA && !stream->started && !StartWav(stream))
+	if (stream->wav.state == WAV_DATA && !stream->started && !StartPcm(stream, &stream->wav.format))
 		return false;
 	if (audio > 0 && !FeedAudio(stream, bytes + done, audio))
 		return false;
@@ -181,18 +171,141 @@ FeedWav(Stream *stream, const unsigned char *bytes, size_t size)
 	return true;
 }
 
+static bool
+FeedOgg(Stream *stream, const unsigned char *bytes, size_t size)
+{
+	OggReader *ogg = &stream->ogg;
+	bool fed = true;
+	size_t frames;
+
+	if (!OggFeed(ogg, bytes, size))
+	{
+		Fail(stream, STREAM_STOPPED, EXIT_INTERNAL, "could not be read further: no memory");
+		return false;
+	}
+	if (!stream->started && OggStart(ogg))
+		fed = StartAudio(stream, ogg->channels, MODEL_RATE);
+	while (fed && stream->started && (frames = OggNext(ogg, stream->planes, VOICE_BLOCK)) > 0)
+		fed = FeedChannels(stream, frames);
+	if (fed && ogg->state == OGG_BAD)
+	{
+		Fail(stream, STREAM_BAD, EXIT_BAD_AUDIO, ogg->problem);
+		fed = false;
+	}
+	return fed;
+}
+
+/* FeedKind feeds what is known to be of a kind. */
+static bool
+FeedKind(Stream *stream, const unsigned char *bytes, size_t size)
+{
+	if (stream->state == STREAM_TRAILER || size == 0)
+		return true;
+	if (stream->kind == STREAM_OGG)
+		return FeedOgg(stream, bytes, size);
+	if (stream->kind == STREAM_WAV)
+		return FeedWav(stream, bytes, size);
+	return FeedAudio(stream, bytes, size);
+}
+
+/* StartKind starts what the first bytes turned out to be. */
+static bool
+StartKind(Stream *stream, StreamKind kind)
+{
+	stream->kind = kind;
+	if (kind == STREAM_RAW)
+		return StartPcm(stream, &stream->settings->format);
+	EnterState(stream, STREAM_HEADER);
+	WavInit(&stream->wav);
+	if (kind == STREAM_WAV || OggInit(&stream->ogg))
+		return true;
+	Fail(stream, STREAM_STOPPED, EXIT_INTERNAL, "could not be read: no memory");
+	return false;
+}
+
+/* Recognise tells what a stream is by its first bytes. */
+static bool
+Recognise(Stream *stream)
+{
+	bool wav = memcmp(stream->magic, wavMagic, STREAM_MAGIC) == 0;
+	bool ogg = memcmp(stream->magic, oggMagic, STREAM_MAGIC) == 0;
+
+	if (stream->settings->kind == STREAM_RAW)
+	{
+		if (!wav && !ogg)
+			return true;
+		Fail(stream, STREAM_BAD, EXIT_BAD_AUDIO,
+			 wav ? "is a WAV file, which says its format itself; leave out --rate, --channels, "
+				   "--format"
+				 : "is an Ogg file, which says its format itself; leave out --rate, --channels, "
+				   "--format");
+		return false;
+	}
+	if (ogg)
+		return StartKind(stream, STREAM_OGG);
+	return StartKind(stream,
+					 wav || stream->settings->kind == STREAM_CONTAINER ? STREAM_WAV : STREAM_RAW);
+}
+
+/* TakeMagic keeps the first bytes of a stream and returns how many of bytes those are. */
+static size_t
+TakeMagic(Stream *stream, const unsigned char *bytes, size_t size)
+{
+	size_t missing = STREAM_MAGIC - stream->magic_length;
+	size_t taken = size < missing ? size : missing;
+
+	memcpy(stream->magic + stream->magic_length, bytes, taken);
+	stream->magic_length += taken;
+	return taken;
+}
+
 bool
 StreamFeed(Stream *stream, const unsigned char *bytes, size_t size)
 {
+	size_t taken = 0;
 	bool fed = true;
 
 	if (stream->state == STREAM_BAD || stream->state == STREAM_STOPPED)
 		return false;
-	if (stream->options->raw)
-		fed = FeedRaw(stream, bytes, size);
-	else if (stream->state != STREAM_TRAILER)
-		fed = FeedWav(stream, bytes, size);
 	stream->bytes += size;
+	if (stream->magic_length < STREAM_MAGIC)
+	{
+		taken = TakeMagic(stream, bytes, size);
+		if (stream->magic_length < STREAM_MAGIC)
+			return true;
+		fed = Recognise(stream) && FeedKind(stream, stream->magic, STREAM_MAGIC);
+		ArenaWipe(stream->magic, STREAM_MAGIC);
+	}
+	return fed && FeedKind(stream, bytes + taken, size - taken);
+}
+
+size_t
+StreamPutMax(const Stream *stream)
+{
+	int channels = stream->started ? stream->channel_count : PCM_CHANNELS_MAX;
+
+	return (size_t) channels * CHANNEL_PUT_MAX;
+}
+
+size_t
+StreamPiece(const Stream *stream)
+{
+	size_t piece;
+
+	if (stream->kind == STREAM_OGG || !stream->started)
+		return OGG_PIECE;
+	piece = (size_t) stream->rate * PIECE_MS / 1000;
+	return (piece < VOICE_BLOCK ? piece : VOICE_BLOCK) * PcmFrameSize(&stream->pcm.format);
+}
+
+bool
+StreamFlush(Stream *stream)
+{
+	bool fed = stream->state != STREAM_BAD && stream->state != STREAM_STOPPED;
+	int i;
+
+	for (i = 0; stream->started && fed && i < stream->channel_count; i++)
+		fed = NoteChannel(stream, ChannelFlush(&stream->channels[i]));
 	return fed;
 }
 
@@ -225,7 +338,7 @@ FinishChannels(Stream *stream)
 	bool finished = true;
 	int i;
 
-	for (i = 0; stream->started && finished && i < stream->pcm.format.channels; i++)
+	for (i = 0; stream->started && finished && i < stream->channel_count; i++)
 		finished = NoteChannel(stream, ChannelFinish(&stream->channels[i]));
 	if (finished)
 		CheckEnd(stream);
@@ -253,9 +366,7 @@ StreamRecognised(const Stream *stream)
 double
 StreamSeconds(const Stream *stream)
 {
-	if (!stream->started)
-		return 0.0;
-	return (double) stream->frames / stream->pcm.format.rate * stream->pcm.format.channels;
+	return stream->started ? (double) stream->frames / stream->rate : 0.0;
 }
 
 void
@@ -264,7 +375,14 @@ StreamWipe(Stream *stream)
 	int i;
 
 	for (i = 0; i < PCM_CHANNELS_MAX; i++)
+	{
 		ChannelDestroy(&stream->channels[i]);
+		if (stream->lent[i] != NULL)
+			VoicesReturn(stream->voices, stream->lent[i]);
+		stream->lent[i] = NULL;
+		stream->planes[i] = NULL;
+	}
 	PcmWipe(&stream->pcm);
-	ArenaDestroy(&stream->arena);
+	ArenaWipe(stream->magic, STREAM_MAGIC);
+	OggDestroy(&stream->ogg);
 }

@@ -3,7 +3,7 @@
  *	  Ties the parts together: starts them in the order that the promises need, reads, ends.
  *
  * The order: the child that writes a log file (it must know nothing), locked memory, the token,
- * the models (files that have to be readable), the database, the limits, and then the audio.
+ * the models (files that have to be readable), the sandbox, the database, and then the audio.
  */
 #include "transcribe.h"
 
@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,12 +21,12 @@
 #include "relay.h"
 #include "report.h"
 #include "sandbox.h"
+#include "secrets.h"
 #include "signals.h"
 #include "stream.h"
 #include "transcript.h"
 
 #define READ_SIZE ((size_t) 32768) /* bytes read at a time */
-#define CONNINFO_MAX ((size_t) 8192)
 
 /* A statement may be under way when the sink is abandoned: it gets this long to come back. */
 #define ABANDON_GRACE_MS 3000
@@ -36,14 +37,15 @@ typedef struct Transcription
 	Options *options;
 	Arena secrets; /* the token, the connection string and the bytes just read */
 	Token token;
-	char *conninfo;
+	const char *conninfo;
 	unsigned char *buffer;
 	int input;
 	bool print;
 	Models models;
 	Recognizer recognizer;
-	Vad vads[PCM_CHANNELS_MAX];
+	Voices voices;
 	bool sink_started;
+	int sink_event; /* readable once the sink was ready or has ended */
 	Sink sink;
 	Stream stream;
 	double busy_s; /* processor time spent on audio */
@@ -82,27 +84,6 @@ OpenInput(Transcription *t)
 	return true;
 }
 
-/* HideConninfo takes the connection string out of the list of processes into locked memory. */
-static bool
-HideConninfo(Transcription *t)
-{
-	char *dsn = t->options->dsn;
-	size_t length = strlen(dsn);
-
-	if (length >= CONNINFO_MAX || (t->conninfo = ArenaTake(&t->secrets, CONNINFO_MAX)) == NULL)
-	{
-		Report("the --dsn is too long");
-		return false;
-	}
-	memcpy(t->conninfo, dsn, length + 1);
-	explicit_bzero(dsn, length);
-	t->options->dsn = NULL;
-	if (DatabaseCheckConninfo(t->conninfo))
-		return true;
-	Report("the --dsn is not a connection string or URI that libpq understands");
-	return false;
-}
-
 /* Prepare does what can go wrong by the way the worker was called. */
 static ExitCode
 Prepare(Transcription *t)
@@ -111,9 +92,10 @@ Prepare(Transcription *t)
 		return EXIT_INTERNAL;
 	if (!TranscriptCheckOutput(t->options->print, &t->print))
 		return EXIT_USAGE;
-	if (!ArenaCreate(&t->secrets, TokenRoom() + ArenaRoom(CONNINFO_MAX) + ArenaRoom(READ_SIZE)))
+	if (!ArenaCreate(&t->secrets, TokenRoom() + SecretsConninfoRoom() + ArenaRoom(READ_SIZE)))
 		return EXIT_INTERNAL;
-	if (!HideConninfo(t) || !TokenRead(&t->token, t->options->token_file, &t->secrets))
+	t->conninfo = SecretsHideConninfo(&t->options->dsn, &t->secrets);
+	if (t->conninfo == NULL || !TokenRead(&t->token, t->options->token_file, &t->secrets))
 		return EXIT_USAGE;
 	if ((t->buffer = ArenaTake(&t->secrets, READ_SIZE)) == NULL)
 		return EXIT_INTERNAL;
@@ -121,24 +103,39 @@ Prepare(Transcription *t)
 }
 
 /*
- * LoadModels loads the recognizer and a voice detector a channel. How many channels a WAV stream
+ * LoadModels loads the recognizer and makes a voice a channel. How many channels a WAV stream
  * has is not known before it starts: it has at least one, and gets its others then.
  */
 static ExitCode
 LoadModels(Transcription *t)
 {
-	int channels = t->options->format.channels;
-	int i;
-
 	if (!EngineCheckVersion() || !ModelsRead(&t->models, t->options->models) ||
-		!RecognizerCreate(&t->recognizer, &t->models.recognizer))
+		!RecognizerCreate(&t->recognizer, &t->models.recognizer) ||
+		!VoicesCreate(&t->voices, &t->models, t->options->stream.format.channels, PCM_CHANNELS_MAX))
 		return EXIT_ENGINE;
-	for (i = 0; i < channels; i++)
-	{
-		if (!VadCreate(&t->vads[i], &t->models.vad))
-			return EXIT_ENGINE;
-	}
 	return EXIT_STORED;
+}
+
+/* OnSinkChanged wakes the main thread. */
+static void
+OnSinkChanged(void *context)
+{
+	Transcription *t = context;
+	uint64_t one = 1;
+
+	if (write(t->sink_event, &one, sizeof(one)) != sizeof(one))
+		Report("cannot tell the main thread: %s", strerror(errno));
+}
+
+/* OnPassed prints what is stored. */
+static void
+OnPassed(void *context, const Utterance *utterance, const DatabaseAlerts *alerts)
+{
+	Transcription *t = context;
+
+	(void) alerts;
+	if (t->print && utterance->kind == UTTERANCE_SEGMENT)
+		TranscriptPrint(utterance);
 }
 
 /*
@@ -146,9 +143,10 @@ LoadModels(Transcription *t)
  * how many signals make it abandon the sink. Returns false if the sink did not even end then.
  */
 static bool
-AwaitSink(Sink *sink, bool ready_will_do, int signals)
+AwaitSink(Transcription *t, bool ready_will_do, int signals)
 {
-	struct pollfd wait[] = {{.fd = sink->event, .events = POLLIN},
+	Sink *sink = &t->sink;
+	struct pollfd wait[] = {{.fd = t->sink_event, .events = POLLIN},
 							{.fd = SignalsDescriptor(), .events = POLLIN}};
 	bool abandoned = false;
 
@@ -169,7 +167,7 @@ AwaitSink(Sink *sink, bool ready_will_do, int signals)
 		if (woken == 0)
 			return false;
 		if (woken > 0 && (wait[0].revents & POLLIN) != 0 &&
-			read(sink->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			read(t->sink_event, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			return false;
 		if (woken > 0 && (wait[1].revents & POLLIN) != 0)
 			SignalsClear();
@@ -202,10 +200,16 @@ ReportEnd(Transcription *t)
 static ExitCode
 Connect(Transcription *t)
 {
-	if (!SinkStart(&t->sink, t->conninfo, &t->token, t->options->give_up_s, t->print))
+	const SinkHooks hooks = {.context = t, .changed = OnSinkChanged, .passed = OnPassed};
+
+	t->sink_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->sink_event < 0)
+		Report("cannot make an event: %s", strerror(errno));
+	if (t->sink_event < 0 ||
+		!SinkStart(&t->sink, t->conninfo, &t->token, t->options->give_up_s, &hooks))
 		return EXIT_INTERNAL;
 	t->sink_started = true;
-	AwaitSink(&t->sink, true, 1);
+	AwaitSink(t, true, 1);
 	return SinkGetState(&t->sink) == SINK_READY ? EXIT_STORED : ReportEnd(t);
 }
 
@@ -240,7 +244,7 @@ AwaitInput(Transcription *t)
 {
 	struct pollfd wait[] = {{.fd = t->input, .events = POLLIN},
 							{.fd = SignalsDescriptor(), .events = POLLIN},
-							{.fd = t->sink.event, .events = POLLIN}};
+							{.fd = t->sink_event, .events = POLLIN}};
 	uint64_t count;
 
 	for (;;)
@@ -251,7 +255,7 @@ AwaitInput(Transcription *t)
 			continue;
 		if (wait[0].revents != 0)
 			return SignalsCount() == 0;
-		if ((wait[2].revents & POLLIN) != 0 && read(t->sink.event, &count, sizeof(count)) < 0)
+		if ((wait[2].revents & POLLIN) != 0 && read(t->sink_event, &count, sizeof(count)) < 0)
 			continue;
 	}
 }
@@ -287,26 +291,40 @@ ReadStream(Transcription *t)
 	return t->stream.failure == EXIT_STORED || SignalsCount() > 0 ? code : t->stream.failure;
 }
 
+/*
+ * WipeAudio wipes what was said where the process is to end at once. The engine may be at work on
+ * it, so that nothing is freed.
+ */
+static void
+WipeAudio(Transcription *t)
+{
+	int i;
+
+	for (i = 0; i < t->voices.made; i++)
+		ArenaDestroy(&t->voices.all[i].arena);
+	ArenaDestroy(&t->secrets);
+}
+
 /* Drain waits until all that was recognised is stored, and says how it went. */
 static ExitCode
 Drain(Transcription *t, ExitCode code)
 {
 	ExitCode sink_code;
+	double seconds;
 
-	SinkFinish(&t->sink);
-	if (!AwaitSink(&t->sink, false, 2))
+	SinkFinish(&t->sink, false);
+	if (!AwaitSink(t, false, 2))
 	{
 		ReportEnd(t);
-		ArenaDestroy(&t->stream.arena);
-		ArenaDestroy(&t->secrets);
+		WipeAudio(t);
 		RelayFinish();
 		_exit(EXIT_UNREACHABLE);
 	}
 	sink_code = ReportEnd(t);
-	if (StreamSeconds(&t->stream) > 0)
+	seconds = StreamSeconds(&t->stream) * t->stream.channel_count;
+	if (seconds > 0)
 		Report("segments stored: %ld, audio: %.1f s, channels: %d, real-time factor: %.3f",
-			   atomic_load(&t->sink.stored), StreamSeconds(&t->stream),
-			   t->stream.pcm.format.channels, t->busy_s / StreamSeconds(&t->stream));
+			   atomic_load(&t->sink.stored), seconds, t->stream.channel_count, t->busy_s / seconds);
 	return sink_code == EXIT_STORED ? code : sink_code;
 }
 
@@ -314,15 +332,12 @@ Drain(Transcription *t, ExitCode code)
 static ExitCode
 Listen(Transcription *t)
 {
-	ChannelSetup setup = {.first_seq = FirstSeq(t->options),
-						  .models = &t->models,
-						  .vads = t->vads,
-						  .recognizer = &t->recognizer,
-						  .sink = &t->sink};
+	ChannelSetup setup = {
+		.first_seq = FirstSeq(t->options), .recognizer = &t->recognizer, .sink = &t->sink};
 	double start = ProcessorSeconds();
 	ExitCode code;
 
-	if (StreamInit(&t->stream, t->options, &setup))
+	if (StreamInit(&t->stream, &t->options->stream, &setup, &t->voices))
 		code = ReadStream(t);
 	else
 		code = t->stream.failure;
@@ -334,21 +349,20 @@ Listen(Transcription *t)
 static void
 Undo(Transcription *t)
 {
-	int i;
-
 	if (t->sink_started)
 	{
 		SinkAbandon(&t->sink);
 		SinkDestroy(&t->sink);
 	}
 	StreamWipe(&t->stream);
-	for (i = 0; i < PCM_CHANNELS_MAX; i++)
-		VadDestroy(&t->vads[i]);
+	VoicesDestroy(&t->voices);
 	RecognizerDestroy(&t->recognizer);
 	ModelsFree(&t->models);
 	ArenaDestroy(&t->secrets);
 	if (t->input > STDIN_FILENO)
 		close(t->input);
+	if (t->sink_event >= 0)
+		close(t->sink_event);
 	RelayFinish();
 }
 
@@ -361,8 +375,7 @@ OnEngineDeath(void)
 	Report("the engine ended on an error of its own; check the models, see --models");
 	if (t->sink_started)
 		Drain(t, EXIT_ENGINE);
-	ArenaDestroy(&t->stream.arena);
-	ArenaDestroy(&t->secrets);
+	WipeAudio(t);
 	RelayFinish();
 	_exit(EXIT_ENGINE);
 }
@@ -375,14 +388,15 @@ Transcribe(Options *options)
 
 	t->options = options;
 	t->input = -1;
+	t->sink_event = -1;
 	EngineGuard(OnEngineDeath);
 	code = SignalsInstall() ? Prepare(t) : EXIT_INTERNAL;
 	if (code == EXIT_STORED)
 		code = LoadModels(t);
 	if (code == EXIT_STORED)
-		code = Connect(t);
+		code = SandboxEnter(false) ? Connect(t) : EXIT_INTERNAL;
 	if (code == EXIT_STORED)
-		code = SandboxEnter() ? Listen(t) : EXIT_INTERNAL;
+		code = Listen(t);
 	Undo(t);
 	return code;
 }

@@ -19,6 +19,9 @@
 /* It counts samples in 32 bits, enough for 37 hours: reset it, in silence, once in 10 minutes. */
 #define FRAMES_MAX (10 * 60 * MODEL_RATE / (int) SEGMENTER_FRAME)
 
+/* More frames than the detector holds. */
+#define FORGET_FRAMES 8
+
 bool
 VadCreate(Vad *vad, const SherpaVadConfig *config)
 {
@@ -45,6 +48,18 @@ VadJudge(Vad *vad, const float *frame)
 		vad->frames = 0;
 	}
 	return voice;
+}
+
+void
+VadForget(Vad *vad)
+{
+	static const float silence[SEGMENTER_FRAME] = {0.0f};
+	int i;
+
+	for (i = 0; i < FORGET_FRAMES; i++)
+		VadJudge(vad, silence);
+	SherpaOnnxVoiceActivityDetectorReset(vad->detector);
+	vad->frames = 0;
 }
 
 void

@@ -24,6 +24,12 @@ extern bool VadCreate(Vad *vad, const SherpaVadConfig *config);
  */
 extern bool VadJudge(Vad *vad, const float *frame);
 
+/*
+ * VadForget makes the detector ready for another stream: what it still held of the last one is
+ * overwritten by silence.
+ */
+extern void VadForget(Vad *vad);
+
 extern void VadDestroy(Vad *vad);
 
 #endif

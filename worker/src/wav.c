@@ -12,6 +12,7 @@
 #define EXTENSIBLE_SIZE ((size_t) 40)
 #define FORMAT_PCM 0x0001
 #define FORMAT_FLOAT 0x0003
+#define FORMAT_MULAW 0x0007
 #define FORMAT_EXTENSIBLE 0xFFFE
 
 /*
@@ -87,7 +88,8 @@ static void
 ReadRiff(WavReader *reader)
 {
 	if (memcmp(reader->field, "RIFF", 4) != 0 || memcmp(reader->field + 8, "WAVE", 4) != 0)
-		Fail(reader, "is not a WAV file; for raw PCM give --rate (and --channels, --format)");
+		Fail(reader,
+			 "is not a WAV file or Ogg Opus; for raw PCM give --rate (and --channels, --format)");
 	else
 		EnterState(reader, WAV_CHUNK);
 }
@@ -151,6 +153,8 @@ CheckFormat(WavReader *reader)
 		reader->format.encoding = PCM_S16LE;
 	else if (tag == FORMAT_FLOAT && bits == 32)
 		reader->format.encoding = PCM_F32LE;
+	else if (tag == FORMAT_MULAW && bits == 8)
+		reader->format.encoding = PCM_MULAW;
 	else
 		return "has samples of an unsupported format; use 16-bit integer or 32-bit "
 			   "floating-point PCM (sox IN -b 16 -e signed OUT.wav)";

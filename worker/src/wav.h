@@ -4,7 +4,7 @@
  *
  * States:	RIFF -> CHUNK <-> FORMAT | SKIP, CHUNK -> DATA -> END; any but END -> BAD
  *
- * What is read: RIFF/WAVE with 16-bit integer or 32-bit floating-point PCM, also as
+ * What is read: RIFF/WAVE with 16-bit integer, 32-bit floating-point or mu-law PCM, also as
  * WAVE_FORMAT_EXTENSIBLE (Microsoft, "Multiple Channel Audio Data and WAVE Files"). A live
  * encoder that cannot go back writes 0 or the largest value as the size of the data: then the
  * data goes on to the end of the stream.

@@ -17,8 +17,8 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
 	scratch worker_path recordings recording reference open_session stream_token token_file
-	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server
-	dsn psql slurp spew sox pcm wait_until worker_pid as_root
+	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server kill_server memory
+	dsn psql as_owner slurp spew sox pcm wait_until worker_pid as_root
 );
 
 # Debian package pocketsphinx-testdata: five utterances of a LibriVox reading, 16 kHz, 16 bit.
@@ -29,7 +29,7 @@ my $pause = 0.01;     # seconds between two looks
 my $scratch = File::Temp->newdir('worker-test.XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $scratch or die "chmod: $!";
 my ($cluster, %server);
-my @workers;    # all that were started, so that none outlives its test
+our @workers;    # all that were started, so that none outlives its test
 
 sub scratch { return "$scratch" }
 
@@ -117,6 +117,20 @@ sub control
 sub stop_server  { server(); control('stop', '-m', $_[0] // 'immediate'); return }
 sub start_server { server(); control('start'); return }
 
+# kill_server kills the server's processes, all at once, as a machine that loses its power does.
+sub kill_server
+{
+	server();
+	my ($head) = slurp("$cluster/data/postmaster.pid") =~ /^(\d+)/;
+	my @family = ($head, split ' ', command([ 'pgrep', '-P', $head ]));
+	as_root('kill', '-KILL', @family);
+	wait_until(sub { !grep { -d "/proc/$_" } @family });
+	return;
+}
+
+# memory tells how many KiB of memory a process has.
+sub memory { return slurp("/proc/$_[0]/status") =~ /^VmRSS:\s+(\d+)/m ? $1 : 0 }
+
 sub dsn
 {
 	my (%more) = @_;
@@ -138,6 +152,7 @@ sub psql
 sub as_owner
 {
 	my ($sql) = @_;
+	server();
 	my $token = command([ dirname($ENV{CAUCE_CLUSTER}) . '/token', "$scratch/cluster", 'north-pro' ]);
 	chomp $token;
 	return psql('app', "BEGIN;\n\\o /dev/null\n"
@@ -146,7 +161,6 @@ sub as_owner
 
 sub open_session
 {
-	server();
 	return as_owner("INSERT INTO cauce.session (title) VALUES ('x') RETURNING id");
 }
 

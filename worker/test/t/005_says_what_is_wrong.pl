@@ -37,7 +37,8 @@ fails('too many speakers', 2, qr/fewer channels/, [ @good, ('--speaker', 'a') x 
 
 fails('empty stream', 3, qr/is empty/, \@good);
 fails('empty raw stream', 3, qr/is empty/, [ @good, '--rate', 16000 ]);
-fails('no WAV', 3, qr/not a WAV file.*--rate/, \@good, 'OggS' . "\0" x 1000);
+fails('no WAV', 3, qr/not a WAV file.*--rate/, \@good, 'Gold' . "\0" x 1000);
+fails('no Ogg', 3, qr/before any audio/, \@good, 'OggS' . "\0" x 1000);
 fails('half a header', 3, qr/before any audio/, \@good, substr slurp($wav), 0, 30);
 fails('no audio', 3, qr/before any audio/, \@good, substr slurp($wav), 0, 44);
 fails('WAV called raw', 3, qr/leave out --rate/, [ @good, '--rate', 16000 ], slurp($wav));

@@ -8,8 +8,8 @@ use Worker;
 
 my ($first, $second) = map { pcm(sox("piece$_.wav", (recordings())[$_], 'OUT', 'pad', 0.5, 1)) } 1, 4;
 my $session = open_session();
-my $token = stream_token($session, '6 seconds');
-my $end = time + 6.5;
+my $token = stream_token($session, '12 seconds');
+my $end = time + 12.5;
 my $worker =
   start_worker([ '--dsn', dsn(), '--token-file', token_file($session, $token), '--rate', 16000 ]);
 

@@ -150,6 +150,28 @@ wild_floating_point_samples_are_tamed(void **state)
 	assert_memory_equal(got, tame, sizeof(tame));
 }
 
+/* Values of ITU-T G.711, table 2a, at 16 bits: both ends of the range, zero, and each segment's end. */
+static void
+mu_law_is_expanded(void **state)
+{
+	static const unsigned char bytes[] = {0x80, 0x00, 0xFF, 0x7F, 0xF0,
+										  0xE0, 0xD0, 0xC0, 0xB0, 0x70};
+	static const float expected[] = {32124, -32124, 0, 0, 120, 372, 876, 1884, 3900, -120};
+	const PcmFormat format = {PCM_MULAW, 1, 8000};
+	float got[sizeof(bytes)];
+	float *plane = got;
+	PcmReader reader;
+	size_t used;
+	size_t i;
+
+	(void) state;
+	PcmInit(&reader, &format);
+	assert_int_equal(PcmRead(&reader, bytes, sizeof(bytes), &used, &plane, sizeof(bytes)),
+					 sizeof(bytes));
+	for (i = 0; i < sizeof(bytes); i++)
+		assert_float_equal(got[i] * 32768.0f, expected[i], 0.001);
+}
+
 int
 main(void)
 {
@@ -158,6 +180,7 @@ main(void)
 		cmocka_unit_test(splits_of_floating_point_samples_do_not_matter),
 		cmocka_unit_test(half_a_frame_at_the_end_is_counted_and_wiped),
 		cmocka_unit_test(wild_floating_point_samples_are_tamed),
+		cmocka_unit_test(mu_law_is_expanded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,7 @@ Run(const char *pattern, Heard *heard)
 
 	assert_non_null(audio);
 	memset(heard, 0, sizeof(*heard));
-	SegmenterInit(&segmenter, audio);
+	SegmenterInit(&segmenter, audio, 0);
 	for (; *pattern != '\0'; pattern++)
 	{
 		size_t room;
@@ -84,7 +84,7 @@ Run(const char *pattern, Heard *heard)
 		}
 		assert_null(SegmenterFrame(&segmenter));
 	}
-	if (SegmenterFinish(&segmenter, &segment))
+	if (SegmenterFlush(&segmenter, &segment))
 	{
 		Note(heard, &segment);
 		SegmenterRelease(&segmenter);

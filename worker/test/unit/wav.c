@@ -246,7 +246,7 @@ refuses_what_it_cannot_read(void **state)
 		uint32_t tag, channels, rate, bits;
 		const char *word;
 	} formats[] = {{1, 1, 16000, 8, "format"},	  {1, 1, 16000, 24, "format"},
-				   {7, 1, 8000, 8, "format"},	  {3, 1, 16000, 64, "format"},
+				   {6, 1, 8000, 8, "format"},	  {3, 1, 16000, 64, "format"},
 				   {1, 0, 16000, 16, "channels"}, {1, 9, 16000, 16, "channels"},
 				   {1, 1, 7999, 16, "rate"},	  {1, 1, 96000, 16, "rate"}};
 	File no_wav = {.size = 0};

@@ -1,0 +1,16 @@
+/*
+ * clock.h
+ *	  Time that only goes forward.
+ */
+#ifndef CAUCE_CLOCK_H
+#define CAUCE_CLOCK_H
+
+#include <stdint.h>
+
+/* ClockMs tells milliseconds of the monotonic clock. */
+extern int64_t ClockMs(void);
+
+/* ClockThreadUs tells microseconds of processor time of this thread. */
+extern int64_t ClockThreadUs(void);
+
+#endif
