@@ -274,8 +274,8 @@ Answer(struct lws *wsi, unsigned int status, const char *type, const char *body,
 	memcpy(text + LWS_PRE, body, length);
 	failed = lws_add_http_common_headers(wsi, status, type, length, &place, end) != 0 ||
 			 lws_add_http_header_by_name(wsi, (const unsigned char *) "content-security-policy:",
-										 (const unsigned char *) DEMO_POLICY,
-										 sizeof(DEMO_POLICY) - 1, &place, end) != 0 ||
+										 (const unsigned char *) demoPolicy,
+										 (int) strlen(demoPolicy), &place, end) != 0 ||
 			 lws_finalize_write_http_header(wsi, start, &place, end) != 0 ||
 			 lws_write(wsi, text + LWS_PRE, length, LWS_WRITE_HTTP_FINAL) < 0;
 	free(text);
