@@ -35,12 +35,14 @@ static const char help[] =
 	"  cauce-worker transcribe --dsn CONNINFO --token-file FILE [OPTION]... [FILE|-]\n"
 	"  cauce-worker serve --dsn CONNINFO --listen HOST:PORT --tls-cert FILE --tls-key FILE\n"
 	"                     [OPTION]...\n"
+	"  cauce-worker selftest\n"
 	"\n"
 	"transcribe reads one stream of English speech, WAV, Ogg Opus or raw PCM, from FILE or "
 	"standard\n"
 	"input as it arrives, and stores each segment in cauce.transcript_segment once it is spoken.\n"
 	"serve does so for many streams that come by WebSocket over TLS 1.3, in Deepgram's protocol\n"
 	"(/v1/listen) or the vosk server's (/), each with its own stream token.\n"
+	"selftest enters the sandbox, tries to break it and prints what was denied.\n"
 	"\n"
 	"Both:\n"
 	"  --dsn CONNINFO      where the database is: a libpq connection string or URI. Over TCP it\n"
@@ -317,16 +319,19 @@ TakeOperands(Options *options, int argc, char **argv)
 		options->command = COMMAND_TRANSCRIBE;
 	else if (argc >= 1 && strcmp(argv[0], "serve") == 0)
 		options->command = COMMAND_SERVE;
+	else if (argc >= 1 && strcmp(argv[0], "selftest") == 0)
+		options->command = COMMAND_SELFTEST;
 	else
 	{
-		Report("the first argument is the command: transcribe or serve; see cauce-worker --help");
+		Report("the first argument is the command: transcribe, serve or selftest; see cauce-worker "
+			   "--help");
 		return false;
 	}
 	if (argc > (options->command == COMMAND_TRANSCRIBE ? 2 : 1))
 	{
 		Report(options->command == COMMAND_TRANSCRIBE
 				   ? "there is more than one file; one stream is read at a time"
-				   : "serve takes no file");
+				   : "this command takes no file");
 		return false;
 	}
 	if (argc == 2 && strcmp(argv[1], "-") != 0)
@@ -362,7 +367,7 @@ FromEnvironment(Options *options)
 bool
 OptionsParse(Options *options, int argc, char **argv, ExitCode *code)
 {
-	Given given = {.commands = COMMAND_TRANSCRIBE | COMMAND_SERVE};
+	Given given = {.commands = COMMAND_TRANSCRIBE | COMMAND_SERVE | COMMAND_SELFTEST};
 	int key;
 
 	memset(options, 0, sizeof(*options));
@@ -393,6 +398,8 @@ OptionsParse(Options *options, int argc, char **argv, ExitCode *code)
 		Report("an option is not one of this command; see cauce-worker --help");
 		return false;
 	}
+	if (options->command == COMMAND_SELFTEST)
+		return true;
 	return options->command == COMMAND_SERVE ? CheckServe(options)
 											 : CheckTranscribe(options, &given);
 }

@@ -16,7 +16,8 @@
 typedef enum Command
 {
 	COMMAND_TRANSCRIBE = 1,
-	COMMAND_SERVE = 2
+	COMMAND_SERVE = 2,
+	COMMAND_SELFTEST = 4
 } Command;
 
 typedef struct Options

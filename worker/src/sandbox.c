@@ -1,16 +1,31 @@
 /*
  * sandbox.c
- *	  Limits that are set before audio may arrive and cannot be raised again.
+ *	  Enters the layers, in the order in which each can still be entered.
  */
 #include "sandbox.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
+#include "landlock.h"
 #include "report.h"
+#include "syscalls.h"
+#include "trials.h"
+
+static int landlockAbi = 0;
+
+int
+SandboxLandlock(void)
+{
+	return landlockAbi;
+}
 
 static bool
 ForbidResource(int resource, const char *name)
@@ -59,9 +74,86 @@ ForbidInspection(void)
 	return true;
 }
 
-bool
-SandboxEnter(void)
+/* MayStayOpen tells whether nothing can be kept by way of a descriptor. */
+static bool
+MayStayOpen(int descriptor)
 {
-	return IgnoreFileSizeSignal() && ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
-		   ForbidResource(RLIMIT_CORE, "RLIMIT_CORE") && ForbidInspection();
+	struct stat status;
+	int flags = fcntl(descriptor, F_GETFL);
+
+	if (flags < 0 || fstat(descriptor, &status) != 0)
+		return false;
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return true;
+	if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode))
+		return false;
+	return true;
+}
+
+/* CallForEach calls a function with each name in a directory that is a number; false stops. */
+static bool
+CallForEach(const char *path, bool (*take)(int number, int directory))
+{
+	DIR *directory = opendir(path);
+	struct dirent *entry;
+	bool taken = directory != NULL;
+
+	while (taken && (entry = readdir(directory)) != NULL)
+	{
+		if (entry->d_name[0] != '.')
+			taken = take(atoi(entry->d_name), dirfd(directory));
+	}
+	if (directory != NULL)
+		closedir(directory);
+	return taken;
+}
+
+static bool
+AuditDescriptor(int number, int directory)
+{
+	if (number == directory || MayStayOpen(number))
+		return true;
+	Report("descriptor %d is a file that could be written; it must not be inherited", number);
+	return false;
+}
+
+static int threadCount;
+
+static bool
+CountThread(int number, int directory)
+{
+	(void) number;
+	(void) directory;
+	threadCount++;
+	return true;
+}
+
+/* IsSingle makes sure that there is no thread which would stay outside. */
+static bool
+IsSingle(void)
+{
+	threadCount = 0;
+	if (CallForEach("/proc/self/task", CountThread) && threadCount == 1)
+		return true;
+	Report("the sandbox cannot be entered: there are %d threads", threadCount);
+	return false;
+}
+
+static bool
+EnterLandlock(void)
+{
+	landlockAbi = LandlockEnter();
+	if (landlockAbi == 0)
+		Report("event=sandbox landlock=none: this kernel has none; seccomp forbids the same");
+	return landlockAbi >= 0;
+}
+
+bool
+SandboxEnter(bool print)
+{
+	return IsSingle() && CallForEach("/proc/self/fd", AuditDescriptor) && IgnoreFileSizeSignal() &&
+		   ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
+		   ForbidResource(RLIMIT_CORE, "RLIMIT_CORE") && ForbidInspection() && EnterLandlock() &&
+		   TrialsRun(TRIALS_LANDLOCK, landlockAbi, print) && SyscallsRestrict() &&
+		   TrialsRun(TRIALS_ALL, landlockAbi, print);
 }

@@ -119,6 +119,16 @@ LoadModels(Service *s)
 	return EXIT_STORED;
 }
 
+static bool
+EnterSandbox(Service *s)
+{
+	if (!SandboxEnter(false))
+		return false;
+	s->server.landlock = SandboxLandlock();
+	Report("event=sandbox landlock=%d seccomp=yes", s->server.landlock);
+	return true;
+}
+
 /* Run serves, from within the sandbox. */
 static ExitCode
 Run(Service *s)
@@ -189,7 +199,7 @@ Serve(Options *options)
 	if (code == EXIT_STORED && !ServerListen(&s->server))
 		code = EXIT_USAGE;
 	if (code == EXIT_STORED)
-		code = SandboxEnter() ? Run(s) : EXIT_INTERNAL;
+		code = EnterSandbox(s) ? Run(s) : EXIT_INTERNAL;
 	Undo(s);
 	return code;
 }

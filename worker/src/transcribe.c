@@ -3,7 +3,7 @@
  *	  Ties the parts together: starts them in the order that the promises need, reads, ends.
  *
  * The order: the child that writes a log file (it must know nothing), locked memory, the token,
- * the models (files that have to be readable), the database, the limits, and then the audio.
+ * the models (files that have to be readable), the sandbox, the database, and then the audio.
  */
 #include "transcribe.h"
 
@@ -394,9 +394,9 @@ Transcribe(Options *options)
 	if (code == EXIT_STORED)
 		code = LoadModels(t);
 	if (code == EXIT_STORED)
-		code = Connect(t);
+		code = SandboxEnter(false) ? Connect(t) : EXIT_INTERNAL;
 	if (code == EXIT_STORED)
-		code = SandboxEnter() ? Listen(t) : EXIT_INTERNAL;
+		code = Listen(t);
 	Undo(t);
 	return code;
 }
