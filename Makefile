@@ -6,6 +6,7 @@
 #	make demo       install what is missing, build, run the main job on recorded speech
 #	make check      install what is missing, build with gcc and clang, run every test
 #	make bench      install what is missing, build, measure against plaintext and pgcrypto
+#	make fuzz       the worker's parsers on random input, for FUZZ_SECONDS (600)
 
 EXTENSION = cauce
 MODULE_big = cauce
@@ -34,7 +35,7 @@ SHLIB_LINK = -lcrypto -ljansson -lz -ldl
 PG_CONFIG ?= pg_config
 
 # The house's own goals; they may run before there is a pg_config.
-HOUSE = demo check bench format worker
+HOUSE = demo check bench fuzz format worker
 
 ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 
@@ -60,7 +61,11 @@ check:
 bench:
 	bench/run
 
+fuzz:
+	dev/deps
+	$(MAKE) -s -C worker fuzz
+
 format:
-	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c
+	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c worker/test/fuzz/*.[ch]
 
 endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "credentials.h"
 #include "deepgram.h"
 #include "demo.h"
 #include "report.h"
@@ -111,35 +112,6 @@ CopyHeader(struct lws *wsi, enum lws_token_indexes header, char *copy, int size)
 	if (lws_hdr_total_length(wsi, header) <= 0)
 		return -1;
 	return lws_hdr_copy(wsi, copy, size, header);
-}
-
-/* TokenOfAuthorization finds the token in "Token …" or "Bearer …". */
-static const char *
-TokenOfAuthorization(char *header)
-{
-	char *space = strchr(header, ' ');
-
-	if (space == NULL)
-		return NULL;
-	*space = '\0';
-	if (strcasecmp(header, "token") != 0 && strcasecmp(header, "bearer") != 0)
-		return NULL;
-	return space + 1 + strspn(space + 1, " ");
-}
-
-/* TokenOfProtocols finds what follows "token" or "bearer" in a list of subprotocols. */
-static const char *
-TokenOfProtocols(char *header)
-{
-	char *rest = NULL;
-	char *name = strtok_r(header, ", ", &rest);
-
-	for (; name != NULL; name = strtok_r(NULL, ", ", &rest))
-	{
-		if (strcasecmp(name, "token") == 0 || strcasecmp(name, "bearer") == 0)
-			return strtok_r(NULL, ", ", &rest);
-	}
-	return NULL;
 }
 
 /* FindToken finds the token in the headers, in a buffer of HEADERS_MAX bytes, or returns NULL. */
