@@ -52,6 +52,19 @@ ReadAll(Planes *planes, const PcmFormat *format, const uint8_t *bytes, size_t si
 	planes->left = PcmWipe(&reader);
 }
 
+/* CheckFloat: a 32-bit number comes out as it is, clipped, and what is none as silence. */
+static void
+CheckFloat(const uint8_t *bytes, float sample)
+{
+	float given;
+
+	memcpy(&given, bytes, sizeof(given)); /* this machine is little-endian */
+	if (!isfinite(given))
+		Require(sample == 0.0f);
+	else
+		Require(sample == (given > 1.0f ? 1.0f : given < -1.0f ? -1.0f : given));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -77,6 +90,9 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		{
 			Require(fabsf(whole.samples[channel][i]) <= 1.0f);
 			Require(whole.samples[channel][i] == cut.samples[channel][i]);
+			if (format.encoding == PCM_F32LE)
+				CheckFloat(bytes + SETTINGS + i * PcmFrameSize(&format) + 4 * (size_t) channel,
+						   whole.samples[channel][i]);
 		}
 	}
 	return 0;
