@@ -7,6 +7,7 @@
 #	make check      install what is missing, build with gcc and clang, run every test
 #	make check-long longer proof: 20,000 random statements, kills at every step, many due sessions
 #	make bench      install what is missing, build, measure against plaintext and pgcrypto
+#	make fuzz       the worker's parsers on random input, for FUZZ_SECONDS (600)
 
 EXTENSION = cauce
 MODULE_big = cauce
@@ -35,7 +36,7 @@ SHLIB_LINK = -lcrypto -ljansson -lz -ldl
 PG_CONFIG ?= pg_config
 
 # The house's own goals; they may run before there is a pg_config.
-HOUSE = demo check check-long bench format worker
+HOUSE = demo check check-long bench fuzz format worker
 
 ifeq ($(filter $(HOUSE),$(MAKECMDGOALS)),)
 
@@ -64,7 +65,11 @@ check-long:
 bench:
 	bench/run
 
+fuzz:
+	dev/deps
+	$(MAKE) -s -C worker fuzz
+
 format:
-	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c
+	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c worker/test/fuzz/*.[ch]
 
 endif

@@ -1,16 +1,12 @@
 /*
  * demo.h
- *	  A page to try the server with.
+ *	  A page to try the server with, made from demo.html by demo.mjs.
  */
 #ifndef CAUCE_DEMO_H
 #define CAUCE_DEMO_H
 
-/* Everything is in the page itself; it may talk to this server only. */
-#define DEMO_POLICY                                                                                \
-	"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src "      \
-	"'self'; frame-ancestors 'none'"
-
-/* The page's text, made from demo.html by the Makefile. */
+/* The page's text, and a policy that allows its own script and style and a connection to this server. */
 extern const char demoPage[];
+extern const char demoPolicy[];
 
 #endif

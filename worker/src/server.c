@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "credentials.h"
 #include "deepgram.h"
 #include "demo.h"
 #include "report.h"
@@ -111,35 +112,6 @@ CopyHeader(struct lws *wsi, enum lws_token_indexes header, char *copy, int size)
 	if (lws_hdr_total_length(wsi, header) <= 0)
 		return -1;
 	return lws_hdr_copy(wsi, copy, size, header);
-}
-
-/* TokenOfAuthorization finds the token in "Token …" or "Bearer …". */
-static const char *
-TokenOfAuthorization(char *header)
-{
-	char *space = strchr(header, ' ');
-
-	if (space == NULL)
-		return NULL;
-	*space = '\0';
-	if (strcasecmp(header, "token") != 0 && strcasecmp(header, "bearer") != 0)
-		return NULL;
-	return space + 1 + strspn(space + 1, " ");
-}
-
-/* TokenOfProtocols finds what follows "token" or "bearer" in a list of subprotocols. */
-static const char *
-TokenOfProtocols(char *header)
-{
-	char *rest = NULL;
-	char *name = strtok_r(header, ", ", &rest);
-
-	for (; name != NULL; name = strtok_r(NULL, ", ", &rest))
-	{
-		if (strcasecmp(name, "token") == 0 || strcasecmp(name, "bearer") == 0)
-			return strtok_r(NULL, ", ", &rest);
-	}
-	return NULL;
 }
 
 /* FindToken finds the token in the headers, in a buffer of HEADERS_MAX bytes, or returns NULL. */
@@ -274,8 +246,8 @@ Answer(struct lws *wsi, unsigned int status, const char *type, const char *body,
 	memcpy(text + LWS_PRE, body, length);
 	failed = lws_add_http_common_headers(wsi, status, type, length, &place, end) != 0 ||
 			 lws_add_http_header_by_name(wsi, (const unsigned char *) "content-security-policy:",
-										 (const unsigned char *) DEMO_POLICY,
-										 sizeof(DEMO_POLICY) - 1, &place, end) != 0 ||
+										 (const unsigned char *) demoPolicy,
+										 (int) strlen(demoPolicy), &place, end) != 0 ||
 			 lws_finalize_write_http_header(wsi, start, &place, end) != 0 ||
 			 lws_write(wsi, text + LWS_PRE, length, LWS_WRITE_HTTP_FINAL) < 0;
 	free(text);

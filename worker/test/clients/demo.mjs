@@ -1,37 +1,69 @@
-// Drives the demo page in headless Chromium with a microphone that is a WAV file, then with a file, and
-// prints what it shows.
+// Uses the page of --demo-page as a person would, in headless Chromium whose microphone is a file, and
+// prints what happens, a line of JSON each.
 //
-//	TOKEN=… node demo.mjs '{"url": …, "microphone": wav, "file": wav}'
+//	TOKEN='… …' node demo.mjs '{"url": …, "spki": certificate's key, "microphone": WAV, "steps": [[…], …]}'
+//
+// Steps: ["token", n] types the nth of $TOKEN, ["click", id], ["file", path], ["until", id, regular expression], ["print"].
 import { chromium } from 'playwright-core';
 
 const how = JSON.parse(process.argv[2]);
+const print = message => console.log(JSON.stringify(message));
 const browser = await chromium.launch({
 	executablePath: '/usr/bin/chromium',
-	args: ['--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-		`--use-file-for-fake-audio-capture=${how.microphone}%noloop`],
+	args: [
+		'--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+		'--disable-component-update', '--disable-sync', '--use-fake-ui-for-media-stream',
+		'--use-fake-device-for-media-stream', `--use-file-for-fake-audio-capture=${how.microphone}%noloop`,
+		`--ignore-certificate-errors-spki-list=${how.spki}`,
+	],
 });
-const page = await (await browser.newContext({ ignoreHTTPSErrors: true, permissions: ['microphone'] })).newPage();
-const foreign = [];
-page.on('request', request => { if (!request.url().startsWith(how.url)) foreign.push(request.url()); });
-const print = message => console.log(JSON.stringify(message));
+const page = await browser.newPage();
+page.setDefaultTimeout(30000);
+page.on('request', request => print({ request: request.url() }));
+page.on('websocket', socket => print({ websocket: socket.url() }));
+page.on('console', message => print({ console: message.text() }));
+page.on('pageerror', error => print({ error: error.message }));
 
-async function use(name, start) {
-	await page.goto(`${how.url}/demo`);
-	await page.fill('#token', process.env.TOKEN);
-	await start();
-	const interim = await page.waitForFunction(() => document.querySelector('#interim').textContent, null, { timeout: 40000 })
-		.then(handle => handle.jsonValue(), () => '');
-	await page.waitForFunction(() => document.querySelector('#final').textContent.length > 10, null, { timeout: 40000 });
-	if (name === 'microphone') await page.click('#stop');
-	await page.waitForFunction(() => document.querySelector('#state').textContent.startsWith('All is stored'), null, { timeout: 40000 });
-	print({ name, interim, final: (await page.textContent('#final')).trim() });
-}
+// Whether the microphone is on, and all that the page shows as interim text, is seen from outside it.
+await page.addInitScript(() => {
+	const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+	window.tracks = [];
+	navigator.mediaDevices.getUserMedia = async wish => {
+		const media = await ask(wish);
+		window.tracks.push(...media.getTracks());
+		return media;
+	};
+	window.interims = [];
+	addEventListener('DOMContentLoaded', () => {
+		const interim = document.getElementById('interim');
+		new MutationObserver(() => { if (interim.textContent) window.interims.push(interim.textContent); })
+			.observe(interim, { childList: true });
+	});
+});
+await page.goto(how.url);
 
-try {
-	await use('microphone', () => page.click('#microphone'));
-	await use('file', () => page.setInputFiles('#file', how.file));
-	print({ name: 'foreign', foreign });
-} catch (error) {
-	print({ name: 'failed', error: error.message, state: await page.textContent('#state').catch(() => '') });
+const steps = {
+	token: n => page.fill('#token', process.env.TOKEN.split(' ')[n]),
+	click: id => page.click(`#${id}`),
+	file: path => page.setInputFiles('#file', path),
+	until: (id, pattern) => page.waitForFunction(([id, pattern]) =>
+		new RegExp(pattern, 'i').test(document.getElementById(id).textContent), [id, pattern]),
+	print: async () => print(await page.evaluate(() => ({
+		final: document.getElementById('final').textContent.trim(),
+		interim: document.getElementById('interim').textContent,
+		state: document.getElementById('state').textContent,
+		interims: window.interims.splice(0),
+		tracks: window.tracks.splice(0).map(track => track.readyState),
+		enabled: ['microphone', 'file', 'stop'].filter(id => !document.getElementById(id).disabled),
+	}))),
+};
+for (const [step, ...values] of how.steps) {
+	try {
+		await steps[step](...values);
+	} catch (error) {
+		print({ failed: [step, ...values], because: error.message });
+		await steps.print();
+		break;
+	}
 }
 await browser.close();
