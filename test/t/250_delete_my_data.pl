@@ -388,7 +388,7 @@ subtest 'what is left' => sub {
 		$table = $1 if /^COPY (\S+)/;
 		$has{$table}++ if /$who->{id}|$who->{subject}\b|$who->{session}/;
 	}
-	is_deeply(\%has, { 'cauce.audit_log' => 2, 'cauce.erasure_certificate' => 1 }, 'has it in the audit log, its erasure there too, and its certificate only');
+	is_deeply(\%has, { 'cauce.audit_log' => 3, 'cauce.erasure_certificate' => 1 }, 'has it in the audit log, its making and erasure there too, and its certificate only');
 	unlike($dump->{out}, qr/$canary/, 'and nothing in the clear');
 	my $log = $cluster->log;
 	unlike($log, qr/$canary|PANIC|TRAP/, 'nor has the log');
