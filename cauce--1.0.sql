@@ -347,6 +347,7 @@ CREATE TABLE cauce.archived_session (
 	archived_at timestamptz NOT NULL,
 	delete_after timestamptz NOT NULL,
 	bundle bytea NOT NULL,
+	legal_hold boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (account_id, id)
 );
 ALTER TABLE cauce.archived_session ALTER COLUMN bundle SET STORAGE EXTERNAL;
@@ -622,6 +623,10 @@ CREATE FUNCTION cauce.audit_hold() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'cauce_audit_hold' LANGUAGE C;
 COMMENT ON FUNCTION cauce.audit_hold() IS 'trigger: notes for the audit log who sets or releases a legal hold';
 CREATE TRIGGER cauce_audit_hold AFTER UPDATE OF legal_hold ON cauce.session
+	FOR EACH ROW EXECUTE FUNCTION cauce.audit_hold();
+CREATE TRIGGER cauce_hold BEFORE DELETE ON cauce.archived_session
+	FOR EACH ROW EXECUTE FUNCTION cauce.hold_session();
+CREATE TRIGGER cauce_audit_hold AFTER UPDATE OF legal_hold ON cauce.archived_session
 	FOR EACH ROW EXECUTE FUNCTION cauce.audit_hold();
 
 -- ALWAYS and by row, so that they fire where a key's row goes by logical replication, too.
@@ -1030,7 +1035,7 @@ BEGIN ATOMIC
 	UNION ALL
 	SELECT format('trigger %s of table %s is off or gone', n, t)
 	FROM (VALUES ('cauce.organization', 'cauce_audit'), ('cauce.account', 'cauce_audit'), ('cauce.session', 'cauce_audit'),
-		('cauce.session', 'cauce_audit_hold')) v (t, n)
+		('cauce.session', 'cauce_audit_hold'), ('cauce.archived_session', 'cauce_audit_hold')) v (t, n)
 	WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t::regclass AND g.tgname = n AND g.tgenabled = 'A')
 	UNION ALL
 	SELECT format('event trigger %s is off or gone', n)
@@ -1167,6 +1172,7 @@ CREATE TRIGGER cauce_audit AFTER UPDATE OF retention_days ON cauce.session
 ALTER TABLE cauce.organization ENABLE ALWAYS TRIGGER cauce_audit;
 ALTER TABLE cauce.account ENABLE ALWAYS TRIGGER cauce_audit;
 ALTER TABLE cauce.session ENABLE ALWAYS TRIGGER cauce_audit, ENABLE ALWAYS TRIGGER cauce_audit_hold;
+ALTER TABLE cauce.archived_session ENABLE ALWAYS TRIGGER cauce_audit_hold;
 
 -- The server's settings and keys are files that no trigger watches: what they are now is compared with what was written last.
 CREATE FUNCTION cauce.audit_server() RETURNS void
@@ -1362,7 +1368,7 @@ COMMENT ON FUNCTION cauce.restore_session(uuid) IS
 CREATE FUNCTION cauce.set_legal_hold(account_id uuid, session_id uuid, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_set_legal_hold' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cauce.set_legal_hold(uuid, uuid, text) IS
-	'keeps a session from being erased, archived or rewritten, by its owner or by retention (55006); the owner sees it, and the reason, in my_access_log. P0002 when there is no such live session, 22023 without a reason';
+	'keeps a session from being erased, archived or rewritten, by its owner or by retention (55006); the owner sees it, and the reason, in my_access_log; an archived one from being erased or restored. P0002 when there is no such session, 22023 without a reason';
 CREATE FUNCTION cauce.release_legal_hold(account_id uuid, session_id uuid, reason text DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_release_legal_hold' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cauce.release_legal_hold(uuid, uuid, text) IS 'ends a legal hold; retention and owner take over again';
@@ -2402,7 +2408,7 @@ CREATE VIEW cauce.due_session WITH (security_barrier = true) AS
 	UNION ALL
 	SELECT account_id, id, organization_id, 'archive', delete_after, 'delete', 'archive kept long enough'
 	FROM cauce.archived_session d
-	WHERE delete_after <= pg_catalog.now() AND NOT EXISTS (SELECT FROM cauce.retention_failure f
+	WHERE delete_after <= pg_catalog.now() AND NOT legal_hold AND NOT EXISTS (SELECT FROM cauce.retention_failure f
 		WHERE f.account_id = d.account_id AND f.session_id = d.id AND f.retry_at > pg_catalog.now());
 COMMENT ON VIEW cauce.due_session IS
 	'what the next retention run takes, and why; what has failed is in it again when its next try is due, and what somebody holds waits for the run after';

@@ -70,18 +70,14 @@ RequireSubject(const text *confirmed, const Identity *who)
 			 errhint("Pass the token's own sub, to say that this account shall be erased.")));
 }
 
-/* HoldSessions locks all sessions, and refuses when one is under legal hold. */
+/* RefuseHeldSessions locks all sessions, or archives, by a statement that counts those under legal hold. */
 static void
-HoldSessions(const pg_uuid_t *account)
+RefuseHeldSessions(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account)
 {
-	static SPIPlanPtr plan = NULL;
 	int64 held;
 	bool isnull;
 
-	RunFor(&plan,
-		   "WITH s AS (SELECT legal_hold FROM cauce.session WHERE account_id = $1"
-		   " ORDER BY id FOR UPDATE) SELECT count(*) FILTER (WHERE legal_hold) FROM s",
-		   account);
+	RunFor(plan, sql, account);
 	held = DatumGetInt64(SpiValue(0, 1, &isnull));
 	if (held > 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
@@ -91,16 +87,29 @@ HoldSessions(const pg_uuid_t *account)
 								"one by one.")));
 }
 
-/* HoldArchives locks all archives. */
+/* HoldSessions locks all sessions, and refuses when one is under legal hold. */
+static void
+HoldSessions(const pg_uuid_t *account)
+{
+	static SPIPlanPtr plan = NULL;
+
+	RefuseHeldSessions(&plan,
+					   "WITH s AS (SELECT legal_hold FROM cauce.session WHERE account_id = $1"
+					   " ORDER BY id FOR UPDATE) SELECT count(*) FILTER (WHERE legal_hold) FROM s",
+					   account);
+}
+
+/* HoldArchives does so with archives. */
 static void
 HoldArchives(const pg_uuid_t *account)
 {
 	static SPIPlanPtr plan = NULL;
 
-	RunFor(&plan,
-		   "WITH a AS (SELECT FROM cauce.archived_session WHERE account_id = $1"
-		   " ORDER BY id FOR UPDATE) SELECT count(*) FROM a",
-		   account);
+	RefuseHeldSessions(&plan,
+					   "WITH a AS (SELECT legal_hold FROM cauce.archived_session"
+					   " WHERE account_id = $1 ORDER BY id FOR UPDATE)"
+					   " SELECT count(*) FILTER (WHERE legal_hold) FROM a",
+					   account);
 }
 
 /* HoldAccount locks the account itself; somebody may have erased it while we waited. */

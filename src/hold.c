@@ -2,7 +2,7 @@
  * hold.c
  *		Legal holds: who set one, who released it, and why.
  *
- * A hold is the column legal_hold of its session; whoever changes it, by these functions or by
+ * A hold is the column legal_hold of its session, or its archive; whoever changes it, by these functions or by
  * an UPDATE, is in the audit log. erase.c refuses what a hold forbids.
  */
 #include "postgres.h"
@@ -37,13 +37,31 @@ RequireReason(FunctionCallInfo fcinfo, int at)
 	return reason;
 }
 
+/* UpdateHold changes the hold of a session, wherever it is by now: while we wait for its row it may be archived. */
+static uint64
+UpdateHold(Datum account, Datum session, bool held)
+{
+	static SPIPlanPtr live = NULL;
+	static SPIPlanPtr archived = NULL;
+	Oid types[] = {UUIDOID, UUIDOID, BOOLOID};
+	Datum values[] = {account, session, BoolGetDatum(held)};
+	uint64 found;
+
+	found = SpiRunLatest(
+		&live, "UPDATE cauce.session SET legal_hold = $3 WHERE account_id = $1 AND id = $2", 3,
+		types, values, NULL);
+	if (found == 0)
+		found = SpiRunLatest(&archived,
+							 "UPDATE cauce.archived_session SET legal_hold = $3"
+							 " WHERE account_id = $1 AND id = $2",
+							 3, types, values, NULL);
+	return found;
+}
+
 /* SetHold changes a session's hold. */
 static void
 SetHold(FunctionCallInfo fcinfo, bool held, const char *reason)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, BOOLOID};
-	Datum values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), BoolGetDatum(held)};
 	volatile uint64 found = 0;
 	SpiScope scope;
 
@@ -54,9 +72,7 @@ SetHold(FunctionCallInfo fcinfo, bool held, const char *reason)
 	hold_reason = reason;
 	PG_TRY();
 	{
-		found = SpiRunLatest(
-			&plan, "UPDATE cauce.session SET legal_hold = $3 WHERE account_id = $1 AND id = $2", 3,
-			types, values, NULL);
+		found = UpdateHold(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), held);
 	}
 	PG_FINALLY();
 	{
@@ -66,8 +82,8 @@ SetHold(FunctionCallInfo fcinfo, bool held, const char *reason)
 	SpiLeave(&scope);
 	if (found != 1)
 		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("the account has no such live session"),
-				 errhint("An archived session has to be restored by its owner first.")));
+				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("the account has no such session"),
+				 errhint("Those that are there are in cauce.session and cauce.archived_session.")));
 }
 
 /* cauce.set_legal_hold(account_id, session_id, reason) */

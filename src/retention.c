@@ -49,7 +49,7 @@ static const char DueSessions[] =
 
 static const char DueArchives[] =
 	"SELECT account_id, id FROM cauce.archived_session d"
-	" WHERE delete_after <= now() AND NOT EXISTS"
+	" WHERE delete_after <= now() AND NOT legal_hold AND NOT EXISTS"
 	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = d.account_id"
 	"  AND f.session_id = d.id AND f.retry_at > now())"
 	" ORDER BY account_id, delete_after LIMIT $1 FOR UPDATE SKIP LOCKED";
