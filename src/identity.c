@@ -496,7 +496,7 @@ VerifyInForce(TimestampTz now)
 	TokenClaims found;
 	const char *refusal;
 
-	if (IsParallelWorker() || JoseIsCurrent(claims))
+	if (IsParallelWorker() || JoseIsCurrent(claims, now))
 		return;
 	refusal = JoseVerifyToken(token, SecondsOf(now), &found);
 	if (refusal != NULL)

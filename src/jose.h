@@ -8,6 +8,7 @@
 #define CAUCE_JOSE_H
 
 
+#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 #include "libjose.h"
@@ -51,10 +52,10 @@ extern void JoseInit(void);
 extern const char *JoseVerifyToken(const char *token, int64 now, TokenClaims *claims);
 
 /*
- * JoseIsCurrent tells whether keys, audience and issuer are those that a token was verified with; where they
+ * JoseIsCurrent tells whether keys, audience and issuer are now those that a token was verified with; where they
  * are not, it has to be verified anew. It raises as JoseVerifyToken.
  */
-extern bool JoseIsCurrent(const TokenClaims *claims);
+extern bool JoseIsCurrent(const TokenClaims *claims, TimestampTz now);
 
 /*
  * JoseReadVerified reads the claims of a token that this server has verified
