@@ -501,7 +501,11 @@ PruneChain(const AuditEntry *about, TimestampTz before)
 	return pruned;
 }
 
-/* AuditServer compares. */
+/*
+ * AuditServer compares, once there is something to compare for. A database that holds nothing yet
+ * may come to hold another's log, by a dump or a subscription, and entries of its own would
+ * conflict with that.
+ */
 void
 AuditServer(void)
 {
@@ -509,7 +513,10 @@ AuditServer(void)
 	SpiScope scope;
 
 	SpiEnter(&scope, true);
-	SpiRun(&plan, "SELECT cauce.audit_server()", 0, NULL, NULL, NULL, false);
+	SpiRun(&plan,
+		   "SELECT cauce.audit_server() WHERE EXISTS (SELECT FROM cauce.audit_log)"
+		   " OR EXISTS (SELECT FROM cauce.data_key)",
+		   0, NULL, NULL, NULL, false);
 	SpiLeave(&scope);
 }
 

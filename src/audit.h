@@ -54,7 +54,10 @@ extern void AuditChange(const pg_uuid_t *account, const pg_uuid_t *organization,
  */
 extern void AuditAppend(const AuditEntry *entries, int count);
 
-/* AuditServer notes which of the server's settings and keys are not as the log has them. */
+/*
+ * AuditServer notes which of the server's settings and keys are not as the log has them, in a
+ * database that has entries or keys.
+ */
 extern void AuditServer(void);
 
 /* AuditAppending tells whether entries are being written: whoever is asking may be gone by then. */

@@ -60,8 +60,10 @@ sub subscribe
 	my ($subscriber, $database, $options, $publication) = @_;
 	$publication //= 'everything';
 	my $source = $publisher->dsn('postgres');
-	$subscriber->superuser("SET client_min_messages = error; CREATE EXTENSION cauce CASCADE;
-		CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION $publication WITH (slot_name = copy_$database$options)",
+	$subscriber->superuser('SET client_min_messages = error; CREATE EXTENSION cauce CASCADE', database => $database);
+	# Who sets this up takes longer than the worker does to come by, and that must leave the tables empty.
+	$subscriber->poll_until('SELECT count(*) > 1 FROM cauce.retention_run', 't', 30, database => $database) or die "no worker has come to $database";
+	$subscriber->superuser("CREATE SUBSCRIPTION copy_$database CONNECTION '$source' PUBLICATION $publication WITH (slot_name = copy_$database$options)",
 		database => $database);
 	return;
 }
