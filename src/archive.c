@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -75,26 +76,52 @@ static text *
 TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, TEXTOID};
+	Oid types[] = {UUIDOID, UUIDOID, JSONOID};
 	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session), CStringGetTextDatum(rows)};
 	bool isnull;
 
-	SpiRun(&plan,
-		   "WITH t AS (DELETE FROM cauce.transcript_segment"
-		   "  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
-		   " SELECT json_build_object('version', " BUNDLE_VERSION ", 'session', row_to_json(s),"
-		   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
-		   " 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
-		   " 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM a ORDER BY at_ms, id) o),"
-		   " 'protected', $3::json)::text"
-		   " FROM cauce.session s WHERE account_id = $1 AND id = $2",
-		   lengthof(types), types, values, NULL, false);
+	SpiRunGeneric(
+		&plan,
+		"WITH t AS (DELETE FROM cauce.transcript_segment"
+		"  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
+		" SELECT json_build_object('version', " BUNDLE_VERSION ", 'session', row_to_json(s),"
+		" 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
+		" 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
+		" 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM a ORDER BY at_ms, id) o),"
+		" 'protected', $3)"
+		" FROM cauce.session s WHERE account_id = $1 AND id = $2",
+		lengthof(types), types, values, false);
 	return DatumGetTextPP(SpiValue(0, 1, &isnull));
+}
+
+/* TakeBundleOrRefuse turns PostgreSQL's refusal to make a text of more than a gigabyte into one that says of what. */
+static text *
+TakeBundleOrRefuse(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows)
+{
+	text *bundle = NULL;
+
+	PG_TRY();
+	{
+		bundle = TakeBundle(account, session, rows);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the session is too large for an archive"),
+						errdetail("What it holds takes more than a gigabyte."),
+						errhint("Delete the session, or some of what it holds.")));
+	}
+	PG_END_TRY();
+	CHECK_FOR_INTERRUPTS(); /* much memory was copied, and will be */
+	return bundle;
 }
 
 /* SealBundle seals the JSON, as UTF-8, and wipes it. */
@@ -171,7 +198,7 @@ ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
 	CustodyBegin(account, session);
 	if (found)
 	{
-		text *bundle = TakeBundle(account, session, rows);
+		text *bundle = TakeBundleOrRefuse(account, session, rows);
 
 		CAUCE_POINT("archive_bundle_taken");
 		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
@@ -246,39 +273,42 @@ static void
 RequireVersion(text *bundle)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {TEXTOID};
+	Oid types[] = {JSONOID};
 	Datum values[] = {PointerGetDatum(bundle)};
 	bool isnull;
 
-	SpiRun(&plan, "SELECT ($1::json->>'version')::integer IN (" BUNDLE_VERSIONS ")", 1, types,
-		   values, NULL, true);
+	SpiRunGeneric(&plan, "SELECT ($1->>'version')::integer IN (" BUNDLE_VERSIONS ")", 1, types,
+				  values, true);
 	if (!DatumGetBool(SpiValue(0, 1, &isnull)) || isnull)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("the archive has a format that this version does not know"),
 						errhint("Update cauce to restore it.")));
 }
 
-/* InsertBundle puts the rows of a bundle back. Statement $1 is the bundle; the caller is in custody. */
+/*
+ * InsertBundle puts the rows of a bundle back. $1 is the bundle: text is passed as the json that it is, since a cast
+ * would look at it all once more. The caller is in custody.
+ */
 static void
 InsertBundle(text *bundle)
 {
 	static const char *const statements[] = {
 		"INSERT INTO cauce.session SELECT r.*"
-		" FROM json_populate_record(NULL::cauce.session, $1::json->'session') r",
+		" FROM json_populate_record(NULL::cauce.session, $1->'session') r",
 		"INSERT INTO cauce.transcript_segment SELECT r.*"
 		" FROM json_populate_recordset(NULL::cauce.transcript_segment,"
-		"  $1::json->'transcript_segment') r",
+		"  $1->'transcript_segment') r",
 		"INSERT INTO cauce.report SELECT r.*"
-		" FROM json_populate_recordset(NULL::cauce.report, $1::json->'report') r",
+		" FROM json_populate_recordset(NULL::cauce.report, $1->'report') r",
 		"INSERT INTO cauce.alert SELECT r.*"
-		" FROM json_populate_recordset(NULL::cauce.alert, $1::json->'alert') r",
+		" FROM json_populate_recordset(NULL::cauce.alert, $1->'alert') r",
 	};
 	static SPIPlanPtr plans[lengthof(statements)];
-	Oid types[] = {TEXTOID};
+	Oid types[] = {JSONOID};
 	Datum values[] = {PointerGetDatum(bundle)};
 
 	for (Size i = 0; i < lengthof(statements); i++)
-		SpiRun(&plans[i], statements[i], 1, types, values, NULL, false);
+		SpiRunGeneric(&plans[i], statements[i], 1, types, values, false);
 }
 
 /* Extend lets a session whose retention had ended live on: restored, it is not due again at once. */

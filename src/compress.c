@@ -2,8 +2,8 @@
  * compress.c
  *		Compression of long plaintext, with zlib.
  *
- * What zlib keeps while it works is plaintext, too, and is wiped. Nothing raises
- * between its beginning and its end.
+ * What zlib keeps while it works is plaintext, too, and is wiped. Nothing raises between its
+ * beginning and its end but an interrupt, which is looked for between pieces.
  */
 #include "postgres.h"
 
@@ -29,8 +29,8 @@
 #define SMALL_MEMORY_LEVEL 7
 #define LARGE_MEMORY_LEVEL 8
 
-/* So many bytes are compressed, a few hundredths of a second, before an interrupt is looked for. */
-#define DEFLATE_PIECE (1024 * 1024)
+/* So many plain bytes are worked on, a few hundredths of a second, before an interrupt is looked for. */
+#define PIECE_BYTES (1024 * 1024)
 
 /* Take is zlib's malloc. */
 static voidpf
@@ -46,20 +46,67 @@ Give(voidpf unused, voidpf bytes)
 	WipingFree(bytes);
 }
 
-/* DeflateAll compresses piece by piece; false when there is no room, or somebody interrupts. */
+/* DeflateAll compresses piece by piece; false when there is no room. */
 static bool
 DeflateAll(z_stream *stream, Size size)
 {
-	while (size > DEFLATE_PIECE)
+	if (deflateSetDictionary(stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) != Z_OK)
+		return false;
+	while (size > PIECE_BYTES)
 	{
-		stream->avail_in = DEFLATE_PIECE;
-		if (deflate(stream, Z_NO_FLUSH) != Z_OK || stream->avail_in > 0 ||
-			INTERRUPTS_PENDING_CONDITION())
+		stream->avail_in = PIECE_BYTES;
+		if (deflate(stream, Z_NO_FLUSH) != Z_OK || stream->avail_in > 0)
 			return false;
-		size -= DEFLATE_PIECE;
+		size -= PIECE_BYTES;
+		CHECK_FOR_INTERRUPTS();
 	}
 	stream->avail_in = (uInt) size;
 	return deflate(stream, Z_FINISH) == Z_STREAM_END;
+}
+
+/* InflateAll expands piece by piece; false unless the stream ends when size bytes are full, or before. */
+static bool
+InflateAll(z_stream *stream, Size size)
+{
+	int result;
+
+	for (;;)
+	{
+		Size left = size - stream->total_out;
+
+		stream->avail_out = (uInt) Min(left, PIECE_BYTES);
+		result = inflate(stream, left > PIECE_BYTES ? Z_NO_FLUSH : Z_FINISH);
+		if (result == Z_NEED_DICT && stream->adler == DICTIONARY_ADLER32)
+			result = inflateSetDictionary(stream, (const Bytef *) Dictionary, DICTIONARY_BYTES);
+		if (result != Z_OK)
+			return result == Z_STREAM_END;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Guarded has one of the two work into room bytes; when it raises, what zlib holds and what it
+ * has given are wiped.
+ */
+static bool
+Guarded(bool (*all)(z_stream *stream, Size size), int (*end)(z_streamp stream), z_stream *stream,
+		Size size, char *into, Size room)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		done = all(stream, size);
+	}
+	PG_CATCH();
+	{
+		(void) end(stream);
+		SecretWipe(into, room);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	(void) end(stream);
+	return done;
 }
 
 /* RunDeflate compresses into at most room bytes; the number of bytes, 0 when they do not suffice. */
@@ -76,9 +123,7 @@ RunDeflate(const char *bytes, Size size, char *packed, Size room)
 	stream.next_in = (z_const Bytef *) bytes;
 	stream.next_out = (Bytef *) packed;
 	stream.avail_out = (uInt) room;
-	done = deflateSetDictionary(&stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) == Z_OK &&
-		   DeflateAll(&stream, size);
-	(void) deflateEnd(&stream);
+	done = Guarded(DeflateAll, deflateEnd, &stream, size, packed, room);
 	return done ? stream.total_out : 0;
 }
 
@@ -87,20 +132,13 @@ static const char *
 RunInflate(const char *packed, Size packed_size, char *bytes, Size size)
 {
 	z_stream stream = {.zalloc = Take, .zfree = Give};
-	int result;
 
 	if (inflateInit(&stream) != Z_OK)
 		return "There is no memory to expand its compressed content.";
 	stream.next_in = (z_const Bytef *) packed;
 	stream.avail_in = (uInt) packed_size;
 	stream.next_out = (Bytef *) bytes;
-	stream.avail_out = (uInt) size;
-	result = inflate(&stream, Z_FINISH);
-	if (result == Z_NEED_DICT && stream.adler == DICTIONARY_ADLER32 &&
-		inflateSetDictionary(&stream, (const Bytef *) Dictionary, DICTIONARY_BYTES) == Z_OK)
-		result = inflate(&stream, Z_FINISH);
-	(void) inflateEnd(&stream);
-	return result == Z_STREAM_END && stream.total_out == size
+	return Guarded(InflateAll, inflateEnd, &stream, size, bytes, size) && stream.total_out == size
 			   ? NULL
 			   : "Its compressed content does not expand.";
 }
@@ -122,7 +160,6 @@ Compress(const char *bytes, Size size, Size *packed_size)
 	{
 		SecretWipe(packed, sizeof(length) + room);
 		pfree(packed);
-		CHECK_FOR_INTERRUPTS(); /* for one, compression has ended early */
 		return NULL;
 	}
 	memcpy(packed, &length, sizeof(length));

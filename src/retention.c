@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
@@ -18,6 +19,11 @@
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_perform_retention);
+
+/* Any role may listen there, so that counts are all that is told. */
+#define CHANNEL "cauce_retention"
+/* Above this share PostgreSQL's queue of notifications is left to others: where it is full, a commit fails. */
+#define QUEUE_LEFT_TO_OTHERS 0.9
 
 typedef enum DueAction
 {
@@ -278,6 +284,17 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 	SpiLeave(&scope);
 }
 
+/* Tell notifies whoever listens of what the transaction did, once it is committed; of nothing, nobody. */
+static void
+Tell(const RetentionResult *result)
+{
+	double usage = DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0));
+
+	if (result->archived + result->deleted + result->failed > 0 && usage < QUEUE_LEFT_TO_OTHERS)
+		Async_Notify(CHANNEL, psprintf("{\"archived\": %d, \"deleted\": %d, \"failed\": %d}",
+									   result->archived, result->deleted, result->failed));
+}
+
 /*
  * FireAtOnce has constraint triggers of every table fire at the end of each statement: left to
  * the end of the transaction they would run as whoever this run is for, be it the server's own
@@ -336,6 +353,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 			result->deleted++;
 	}
 	FinishRun(result, last_failure);
+	Tell(result);
 	pfree(due);
 }
 

@@ -149,6 +149,7 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 	const Identity *who = CurrentIdentity();
 	const DataKey *durable = NULL;
 
+	CHECK_FOR_INTERRUPTS(); /* a function may read many values in a row and look for none, like json_populate_recordset */
 	RequireLength(size, MaxAllocSize - VARHDRSZ - 1, "In the clear");
 	if (who != NULL)
 		durable = DataKeyForAccount(&who->account);
