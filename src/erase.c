@@ -11,6 +11,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -174,31 +176,39 @@ LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 }
 
 /* KeyList is the JSON array of the ids of destroyed keys. */
-static json_t *
+static char *
 KeyList(const DestroyedKeys *destroyed)
 {
-	json_t *list = json_array();
+	StringInfoData list;
 
+	initStringInfo(&list);
+	appendStringInfoChar(&list, '[');
 	for (int i = 0; i < destroyed->count; i++)
-		json_array_append_new(list, json_string(UuidText(&destroyed->ids[i])));
-	return list;
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? "," : "", UuidText(&destroyed->ids[i]));
+	appendStringInfoChar(&list, ']');
+	return list.data;
 }
 
-/* SignCertificate builds and signs the payload. */
+/* SignCertificate builds and signs the payload. Counts may name an application's tables. */
 static char *
 SignCertificate(const pg_uuid_t *id, const Erased *erased, TimestampTz erased_at,
 				const uint8 *previous)
 {
 	const DestroyedKeys *keys = erased->keys;
+	StringInfoData payload;
 
-	return EvidenceSign(
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
-				  "subject", erased->subject, "reason", erasure_reason, "erased_at",
-				  EvidenceTime(erased_at), "counts", json_loads(erased->counts, 0, NULL), "keys",
-				  KeyList(keys), "last_epoch",
-				  keys->count > 0 ? EvidenceDate(keys->last_epoch) : NULL, "previous_digest",
-				  previous != NULL ? EvidenceHex(previous) : NULL),
-		TYPE_CERTIFICATE);
+	initStringInfo(&payload);
+	JoseClaim(&payload, "iss", "cauce");
+	JoseClaim(&payload, "jti", UuidText(id));
+	JoseClaim(&payload, "subject", erased->subject);
+	JoseClaim(&payload, "reason", erasure_reason);
+	JoseClaim(&payload, "erased_at", EvidenceTime(erased_at));
+	JoseClaimJson(&payload, "counts",
+				  pg_server_to_any(erased->counts, (int) strlen(erased->counts), PG_UTF8));
+	JoseClaimJson(&payload, "keys", KeyList(keys));
+	JoseClaim(&payload, "last_epoch", keys->count > 0 ? EvidenceDate(keys->last_epoch) : NULL);
+	JoseClaim(&payload, "previous_digest", previous != NULL ? EvidenceHex(previous) : NULL);
+	return JoseSign(&payload, TYPE_CERTIFICATE);
 }
 
 /* IssueCertificate appends a certificate to the account's chain. */
