@@ -141,13 +141,12 @@ IsWhole(EVP_PKEY_CTX *key)
 static void
 Prepare(void)
 {
-	const char *json = KeyringSigningKey();
 	EVP_PKEY *key;
 
 	if (ready != NULL && ready_keyring == KeyringSerial())
 		return;
 	Forget();
-	key = ParseKey(json);
+	key = ParseKey(KeyringSigningKey());
 	ready = key != NULL ? EVP_PKEY_CTX_new(key, NULL) : NULL;
 	EVP_PKEY_free(key); /* ready has a reference of its own */
 	if (ready == NULL || !IsWhole(ready) || EVP_PKEY_sign_init(ready) != 1)
