@@ -113,7 +113,7 @@ Process(const DueSession *due)
 			(void) ArchiveSession(&due->account, &due->session);
 			break;
 		case DUE_DELETE:
-			(void) EraseSession(&due->account, &due->session, "retention");
+			(void) EraseLockedSession(&due->account, &due->session, "retention");
 			break;
 		case DUE_DELETE_ARCHIVE:
 			(void) EraseArchive(&due->account, &due->session, "retention");
@@ -157,20 +157,6 @@ RecordFailure(const DueSession *due, const Failure *failure)
 	SpiLeave(&scope);
 }
 
-/* ForgetFailure: what went well needs no retry. */
-static void
-ForgetFailure(const DueSession *due)
-{
-	static SPIPlanPtr plan = NULL;
-	SpiScope scope;
-
-	SpiEnter(&scope, false);
-	SpiRunSession(&plan,
-				  "DELETE FROM cauce.retention_failure WHERE account_id = $1 AND session_id = $2",
-				  &due->account, &due->session, false);
-	SpiLeave(&scope);
-}
-
 /* MessageOfError is what an error says without its values; NULL where it is nothing but a value. */
 static const char *
 MessageOfError(const ErrorData *error)
@@ -193,7 +179,6 @@ TryProcess(const DueSession *due)
 	PG_TRY();
 	{
 		Process(due);
-		ForgetFailure(due);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -244,8 +229,8 @@ MessageOf(const RetentionResult *result, int sqlerrcode)
 }
 
 /*
- * FinishRun closes it, forgets failures of sessions that others have erased since, and prunes the
- * history: a month of empty runs, 400 days of others.
+ * FinishRun closes it, forgets failures of sessions that have been erased or archived since, and prunes
+ * the history: a month of empty runs, 400 days of others.
  */
 static void
 FinishRun(const RetentionResult *result, int sqlerrcode)
@@ -273,8 +258,8 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 	SpiRun(&forget,
 		   "DELETE FROM cauce.retention_failure f WHERE NOT EXISTS (SELECT FROM cauce.session s"
 		   " WHERE s.account_id = f.account_id AND s.id = f.session_id)"
-		   " AND NOT EXISTS (SELECT FROM cauce.archived_session a"
-		   " WHERE a.account_id = f.account_id AND a.id = f.session_id)",
+		   " AND NOT EXISTS (SELECT FROM cauce.archived_session a WHERE a.account_id = f.account_id"
+		   " AND a.id = f.session_id AND a.archived_at < f.failed_at)",
 		   0, NULL, NULL, NULL, false);
 	if (!result->held)
 		SpiRun(&prune,
