@@ -20,7 +20,7 @@
  * A segment ends after a pause. It is decoded early in the pause already, so that its text is there when
  * the pause turns out to be its end: what follows in the pause is silence.
  */
-#define EARLY_MS 160
+#define EARLY_MS 128
 
 /* Notes stay out of a queue that is this full: segments come first. */
 #define QUEUE_CROWDED (QUEUE_MAX / 2)
