@@ -19,7 +19,6 @@
 
 /* Values from this size on are compressed when that saves an eighth or more. */
 #define COMPRESS_FROM_BYTES 256
-#define COMPRESS_LEVEL 6
 
 /*
  * What fits into 8 KB together with the dictionary needs no larger window: a smaller
@@ -32,18 +31,63 @@
 /* So many plain bytes are worked on, a few hundredths of a second, before an interrupt is looked for. */
 #define PIECE_BYTES (1024 * 1024)
 
-/* Take is zlib's malloc. */
+/*
+ * What zlib works in: taken from the system once a transaction, as its pages cost more than wiping them; all
+ * zeros between two uses. It takes what does not fit elsewhere.
+ */
+#define WORKSPACE_BYTES (320 * 1024)
+
+static char *workspace = NULL;
+static Size workspace_used = 0;
+
+/* ForgetWorkspace is the end of the memory that it lies in. */
+static void
+ForgetWorkspace(void *unused)
+{
+	workspace = NULL;
+}
+
+/* PrepareWorkspace makes it. */
+static void
+PrepareWorkspace(void)
+{
+	MemoryContextCallback *forget;
+
+	if (workspace != NULL)
+		return;
+	forget = MemoryContextAllocZero(TopTransactionContext, sizeof(MemoryContextCallback));
+	forget->func = ForgetWorkspace;
+	workspace = MemoryContextAllocZero(TopTransactionContext, WORKSPACE_BYTES);
+	MemoryContextRegisterResetCallback(TopTransactionContext, forget);
+}
+
+/* WipeWorkspace wipes what was used of it. */
+static void
+WipeWorkspace(void)
+{
+	SecretWipe(workspace, workspace_used);
+	workspace_used = 0;
+}
+
+/* Take is zlib's malloc; zeros. */
 static voidpf
 Take(voidpf unused, uInt items, uInt size)
 {
-	return calloc(items, size);
+	Size bytes = MAXALIGN((Size) items * size);
+	char *at = workspace + workspace_used;
+
+	if (bytes > WORKSPACE_BYTES - workspace_used)
+		return calloc(items, size);
+	workspace_used += bytes;
+	return at;
 }
 
 /* Give is zlib's free. */
 static void
 Give(voidpf unused, voidpf bytes)
 {
-	WipingFree(bytes);
+	if ((char *) bytes < workspace || (char *) bytes >= workspace + WORKSPACE_BYTES)
+		WipingFree(bytes);
 }
 
 /* DeflateAll compresses piece by piece; false when there is no room. */
@@ -101,23 +145,26 @@ Guarded(bool (*all)(z_stream *stream, Size size), int (*end)(z_streamp stream), 
 	PG_CATCH();
 	{
 		(void) end(stream);
+		WipeWorkspace();
 		SecretWipe(into, room);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	(void) end(stream);
+	WipeWorkspace();
 	return done;
 }
 
 /* RunDeflate compresses into at most room bytes; the number of bytes, 0 when they do not suffice. */
 static Size
-RunDeflate(const char *bytes, Size size, char *packed, Size room)
+RunDeflate(const char *bytes, Size size, int level, char *packed, Size room)
 {
 	z_stream stream = {.zalloc = Take, .zfree = Give};
 	bool small = size + DICTIONARY_BYTES <= (1 << SMALL_WINDOW_BITS);
 	bool done;
 
-	if (deflateInit2(&stream, COMPRESS_LEVEL, Z_DEFLATED, small ? SMALL_WINDOW_BITS : MAX_WBITS,
+	PrepareWorkspace();
+	if (deflateInit2(&stream, level, Z_DEFLATED, small ? SMALL_WINDOW_BITS : MAX_WBITS,
 					 small ? SMALL_MEMORY_LEVEL : LARGE_MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
 		return 0;
 	stream.next_in = (z_const Bytef *) bytes;
@@ -133,6 +180,7 @@ RunInflate(const char *packed, Size packed_size, char *bytes, Size size)
 {
 	z_stream stream = {.zalloc = Take, .zfree = Give};
 
+	PrepareWorkspace();
 	if (inflateInit(&stream) != Z_OK)
 		return "There is no memory to expand its compressed content.";
 	stream.next_in = (z_const Bytef *) packed;
@@ -145,7 +193,7 @@ RunInflate(const char *packed, Size packed_size, char *bytes, Size size)
 
 /* Compress gives length and stream. */
 char *
-Compress(const char *bytes, Size size, Size *packed_size)
+Compress(const char *bytes, Size size, int level, Size *packed_size)
 {
 	uint32 length = pg_hton32((uint32) size);
 	Size room = size - size / 8;
@@ -155,7 +203,7 @@ Compress(const char *bytes, Size size, Size *packed_size)
 	if (size < COMPRESS_FROM_BYTES)
 		return NULL;
 	packed = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(length) + room);
-	stream_size = RunDeflate(bytes, size, packed + sizeof(length), room);
+	stream_size = RunDeflate(bytes, size, level, packed + sizeof(length), room);
 	if (stream_size == 0)
 	{
 		SecretWipe(packed, sizeof(length) + room);

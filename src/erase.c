@@ -109,16 +109,6 @@ ReadDeleted(const TriggerData *trigger, DeletedRow *deleted)
 	ReadRow(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation), deleted);
 }
 
-/* IsUnderHold reads whether a session, live or archived, is under legal hold. */
-static bool
-IsUnderHold(HeapTuple row, TupleDesc descriptor)
-{
-	bool isnull;
-	Datum held = heap_getattr(row, SPI_fnumber(descriptor, "legal_hold"), descriptor, &isnull);
-
-	return !isnull && DatumGetBool(held);
-}
-
 /* CertifyRow issues the certificate of a session. */
 static void
 CertifyRow(const DeletedRow *row, const char *subject, const char *counts,
@@ -345,6 +335,17 @@ RefuseHeld(void)
 					errhint("Ask for the hold to be released.")));
 }
 
+/* RequireNotHeld reads legal_hold. */
+void
+RequireNotHeld(HeapTuple row, TupleDesc descriptor)
+{
+	bool isnull;
+	Datum held = heap_getattr(row, SPI_fnumber(descriptor, "legal_hold"), descriptor, &isnull);
+
+	if (!isnull && DatumGetBool(held))
+		RefuseHeld();
+}
+
 /* cauce.hold_session(), BEFORE DELETE OR UPDATE FOR EACH ROW: a legal hold forbids it. */
 Datum
 cauce_hold_session(PG_FUNCTION_ARGS)
@@ -354,8 +355,7 @@ cauce_hold_session(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("hold_session is a trigger FOR EACH ROW")));
-	if (IsUnderHold(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation)))
-		RefuseHeld();
+	RequireNotHeld(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
 																	  : trigger->tg_trigtuple);
 }
@@ -554,8 +554,7 @@ DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const
 static void
 ReadSession(HeapTuple row, TupleDesc descriptor, void *argument)
 {
-	if (IsUnderHold(row, descriptor))
-		RefuseHeld();
+	RequireNotHeld(row, descriptor);
 	ReadRow(row, descriptor, argument);
 }
 

@@ -5,6 +5,9 @@
 #ifndef CAUCE_ERASE_H
 #define CAUCE_ERASE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 #include "datakey.h"
 
 /*
@@ -56,7 +59,8 @@ extern pg_uuid_t IssueCertificate(const Erased *erased);
 extern void EraseAccountBegin(const pg_uuid_t *account);
 extern void EraseAccountEnd(void);
 
-/* RefuseHeld raises 55006: the session is under legal hold. */
+/* RefuseHeld raises 55006: the session is under legal hold. RequireNotHeld does so if its row, live or archived, says so. */
 extern void RefuseHeld(void);
+extern void RequireNotHeld(HeapTuple row, TupleDesc descriptor);
 
 #endif

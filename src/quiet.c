@@ -131,43 +131,50 @@ QuietCanSessions(void)
 		   QuietCan("report", "session_id") && QuietCan("alert", "session_id");
 }
 
-/* DeleteRow deletes one row; with its session locked nobody else can have changed it. */
-static void
+/*
+ * DeleteRow deletes one row; false when somebody has changed it since the snapshot was taken. With its
+ * session locked that is a rotation of keys, which asks about rows alone.
+ */
+static bool
 DeleteRow(Relation table, ItemPointer row, Snapshot snapshot)
 {
 	TM_FailureData failure;
+	TM_Result result = table_tuple_delete(table, row, GetCurrentCommandId(true), snapshot,
+										  InvalidSnapshot, true, &failure, false);
 
-	if (table_tuple_delete(table, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
-						   &failure, false) != TM_Ok)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("a row of table \"%s\" was changed while it was taken away",
-							   RelationGetRelationName(table)),
-						errhint("Try again.")));
+	if (result != TM_Ok && result != TM_Updated && result != TM_Deleted)
+		elog(ERROR, "could not delete a row of table \"%s\": %d", RelationGetRelationName(table),
+			 result);
+	return result == TM_Ok;
 }
 
-/* DeleteFound deletes what the keys find, with the latest snapshot. */
-static int64
-DeleteFound(Relation table, Relation index, ScanKey keys, int count, QuietVisitor visit,
-			void *argument)
+/* DeleteSeen deletes what the keys find with the latest snapshot, and tells whether that was all. */
+static bool
+DeleteSeen(Relation table, Relation index, ScanKey keys, int count, QuietVisitor visit,
+		   void *argument, int64 *rows)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, count, keys);
+	bool all = true;
 	HeapTuple row;
-	int64 rows = 0;
 
 	while (HeapTupleIsValid(row = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (!DeleteRow(table, &row->t_self, snapshot))
+		{
+			all = false;
+			continue;
+		}
 		if (visit != NULL)
-			visit(row, RelationGetDescr(table), argument);
-		DeleteRow(table, &row->t_self, snapshot);
-		rows++;
+			visit(row, RelationGetDescr(table),
+				  argument); /* its page is pinned as long as it is the scan's */
+		(*rows)++;
 	}
 	systable_endscan_ordered(scan);
 	UnregisterSnapshot(snapshot);
-	if (rows > 0)
-		CommandCounterIncrement();
-	return rows;
+	CommandCounterIncrement();
+	return all;
 }
 
 /* QuietDelete deletes. */
@@ -178,14 +185,15 @@ QuietDelete(const char *name, const pg_uuid_t *account, const pg_uuid_t *session
 	Relation table = table_open(CauceTable(name), RowExclusiveLock);
 	Relation index = index_open(table->rd_pkindex, AccessShareLock);
 	ScanKeyData keys[2];
-	int64 rows;
+	int64 rows = 0;
 
 	ScanKeyInit(&keys[0], index->rd_index->indkey.values[0], BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(account));
 	if (session != NULL)
 		ScanKeyInit(&keys[1], index->rd_index->indkey.values[1], BTEqualStrategyNumber, F_UUID_EQ,
 					UUIDPGetDatum(session));
-	rows = DeleteFound(table, index, keys, session != NULL ? 2 : 1, visit, argument);
+	while (!DeleteSeen(table, index, keys, session != NULL ? 2 : 1, visit, argument, &rows))
+		;
 	index_close(index, AccessShareLock);
 	table_close(table, NoLock);
 	return rows;

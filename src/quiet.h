@@ -26,12 +26,12 @@ extern bool QuietMay(List *protected);
 extern bool QuietCan(const char *name, const char *session_column);
 extern bool QuietCanSessions(void);
 
-/* What is done with each row before it goes. */
+/* What is done with each row that goes. */
 typedef void (*QuietVisitor)(HeapTuple row, TupleDesc descriptor, void *argument);
 
 /*
  * QuietDelete deletes an account's rows from a table, or with session those of one session, in the order of the
- * primary key, and gives their number; visit may be NULL. The caller has locked the sessions.
+ * primary key but for those that somebody was just changing, and gives their number; visit may be NULL. The caller has locked the sessions.
  */
 extern int64 QuietDelete(const char *name, const pg_uuid_t *account, const pg_uuid_t *session,
 						 QuietVisitor visit, void *argument);

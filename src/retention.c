@@ -15,6 +15,7 @@
 #include "archive.h"
 #include "clock.h"
 #include "erase.h"
+#include "identity.h"
 #include "retention.h"
 #include "spi.h"
 
@@ -37,21 +38,25 @@ typedef struct DueSession
 	pg_uuid_t account;
 	pg_uuid_t session;
 	DueAction action;
+	bool has_organization; /* of a session that is to be archived */
+	pg_uuid_t organization;
 } DueSession;
 
 /*
  * Sessions are taken in the order of accounts, so that two runners lock the
- * accounts' certificate chains in the same order.
+ * accounts' certificate chains in the same order. Their accounts are locked as an archive's foreign key does,
+ * which finds them so: by each session's subtransaction anew, the locks on a row would grow into a list.
  */
 static const char DueSessions[] =
 	"SELECT s.account_id, s.id,"
-	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive'"
+	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive', s.organization_id"
 	" FROM cauce.session s JOIN cauce.account a ON a.id = s.account_id"
 	" LEFT JOIN cauce.organization o ON o.id = s.organization_id"
 	" WHERE s.retain_until <= now() AND NOT s.legal_hold AND NOT EXISTS"
 	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = s.account_id"
 	"  AND f.session_id = s.id AND f.retry_at > now())"
-	" ORDER BY s.account_id, s.retain_until LIMIT $1 FOR UPDATE OF s SKIP LOCKED";
+	" ORDER BY s.account_id, s.retain_until LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
+	" FOR KEY SHARE OF a SKIP LOCKED";
 
 static const char DueArchives[] =
 	"SELECT account_id, id FROM cauce.archived_session d"
@@ -77,6 +82,20 @@ FollowsPublisher(void)
 	return follows;
 }
 
+/* ReadSession reads what is due to a session, row at of the result. */
+static void
+ReadSession(uint64 at, DueSession *due)
+{
+	bool isnull;
+	Datum organization;
+
+	due->action = DatumGetBool(SpiValue(at, 3, &isnull)) ? DUE_ARCHIVE : DUE_DELETE;
+	organization = SpiValue(at, 4, &isnull);
+	due->has_organization = due->action == DUE_ARCHIVE && !isnull;
+	if (due->has_organization)
+		due->organization = *DatumGetUUIDP(organization);
+}
+
 /* ReadDue appends what one of the queries above finds; gives the new count. */
 static int
 ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int count, int max)
@@ -98,9 +117,29 @@ ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int c
 		if (archives)
 			one->action = DUE_DELETE_ARCHIVE;
 		else
-			one->action = DatumGetBool(SpiValue(i, 3, &isnull)) ? DUE_ARCHIVE : DUE_DELETE;
+			ReadSession(i, one);
 	}
 	return count;
+}
+
+/* HoldOrganizations does so with organizations. */
+static void
+HoldOrganizations(const DueSession *due, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const pg_uuid_t *last = NULL;
+	Oid types[] = {UUIDOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		Datum values[] = {UUIDPGetDatum(&due[i].organization)};
+
+		if (!due[i].has_organization || (last != NULL && SameUuid(last, &due[i].organization)))
+			continue;
+		last = &due[i].organization;
+		SpiRunLatest(&plan, "SELECT FROM cauce.organization WHERE id = $1 FOR KEY SHARE", 1, types,
+					 values, NULL);
+	}
 }
 
 /* Process does what is due to one session. */
@@ -110,7 +149,7 @@ Process(const DueSession *due)
 	switch (due->action)
 	{
 		case DUE_ARCHIVE:
-			(void) ArchiveSession(&due->account, &due->session);
+			(void) ArchiveSession(&due->account, &due->session, true);
 			break;
 		case DUE_DELETE:
 			(void) EraseLockedSession(&due->account, &due->session, "retention");
@@ -303,7 +342,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 {
 	static SPIPlanPtr sessions = NULL;
 	static SPIPlanPtr archives = NULL;
-	DueSession *due = palloc(sizeof(DueSession) * max_sessions);
+	DueSession *due = palloc0(sizeof(DueSession) * max_sessions);
 	SpiScope scope;
 	int last_failure = 0;
 	int count = 0;
@@ -316,6 +355,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	if (!result->held && !FollowsPublisher())
 	{
 		count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
+		HoldOrganizations(due, count);
 		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
 	}
 	SpiLeave(&scope);

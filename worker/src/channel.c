@@ -20,7 +20,7 @@
  * A segment ends after a pause. It is decoded early in the pause already, so that its text is there when
  * the pause turns out to be its end: what follows in the pause is silence.
  */
-#define EARLY_MS 200
+#define EARLY_MS 128
 
 /* Notes stay out of a queue that is this full: segments come first. */
 #define QUEUE_CROWDED (QUEUE_MAX / 2)
@@ -209,13 +209,6 @@ Resample(Channel *channel, const float *samples, size_t length, size_t *used, si
 	return Listen(channel);
 }
 
-/* IsIdle tells whether nobody waits for the processor. */
-static bool
-IsIdle(const Channel *channel)
-{
-	return channel->setup->waiting != NULL && atomic_load(channel->setup->waiting) == 0;
-}
-
 /* EarlyIsDue tells whether the open segment is in a pause in which it has not been decoded. */
 static bool
 EarlyIsDue(const Channel *channel, const Segment *open)
@@ -233,11 +226,13 @@ InterimIsDue(const Channel *channel, const Segment *open)
 	int64_t added = open->end_ms - channel->interim_ms;
 	int64_t had = channel->interim_ms - open->start_ms;
 
-	return channel->setup->notes.interim && added >= INTERIM_MIN_MS && added * 2 >= had;
+	/* In a pause the text that is decoded early does. */
+	return channel->setup->notes.interim && channel->segmenter.state == SEGMENTER_SPEECH &&
+		   added >= INTERIM_MIN_MS && added * 2 >= had;
 }
 
-/* KeepEarly keeps the text of a segment that may be complete. */
-static void
+/* KeepEarly keeps a copy of the text of a segment that may be complete; returns false without memory. */
+static bool
 KeepEarly(Channel *channel, const Segment *open, const char *text)
 {
 	ForgetEarly(channel);
@@ -245,35 +240,64 @@ KeepEarly(Channel *channel, const Segment *open, const char *text)
 	channel->early_decoded = text == NULL || channel->early != NULL;
 	channel->early_start_ms = open->start_ms;
 	channel->early_end_ms = open->end_ms;
+	return channel->early_decoded;
 }
 
-/* DecodeOpen decodes the open segment, if that is due and the processor has nothing else to do. */
+/* ShowInterim takes over what was decoded of the open segment, as interim text if that is asked for. */
 static ChannelResult
-DecodeOpen(Channel *channel)
+ShowInterim(Channel *channel, const Segment *open, char *decoded)
 {
-	Utterance note = {.kind = UTTERANCE_INTERIM, .channel = channel->number};
-	Segment open;
-	char *decoded;
-	bool early;
+	Utterance note = {.kind = UTTERANCE_INTERIM,
+					  .channel = channel->number,
+					  .start_ms = open->start_ms,
+					  .end_ms = open->end_ms};
 
-	if (!IsIdle(channel) || !SegmenterOpen(&channel->segmenter, &open))
-		return CHANNEL_OK;
-	early = EarlyIsDue(channel, &open);
-	if (!early && !InterimIsDue(channel, &open))
-		return CHANNEL_OK;
-	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
-		return CHANNEL_FAILED;
-	if (early)
-		KeepEarly(channel, &open, decoded);
 	if (!channel->setup->notes.interim)
 	{
 		TextFree(decoded);
 		return CHANNEL_OK;
 	}
-	channel->interim_ms = note.end_ms = open.end_ms;
-	note.start_ms = open.start_ms;
+	channel->interim_ms = open->end_ms;
 	return InterimTake(&channel->interim, decoded, &note.text) ? PutNote(channel, &note)
 															   : CHANNEL_OK;
+}
+
+/* AheadDue is ChannelAheadDue; unless that is nothing, it gives the open segment. */
+static ChannelAhead
+AheadDue(const Channel *channel, Segment *open)
+{
+	if (!SegmenterOpen(&channel->segmenter, open))
+		return CHANNEL_NOTHING;
+	if (EarlyIsDue(channel, open))
+		return CHANNEL_EARLY;
+	return InterimIsDue(channel, open) ? CHANNEL_INTERIM : CHANNEL_NOTHING;
+}
+
+ChannelAhead
+ChannelAheadDue(const Channel *channel)
+{
+	Segment open;
+
+	return AheadDue(channel, &open);
+}
+
+ChannelResult
+ChannelDecodeAhead(Channel *channel)
+{
+	Segment open;
+	ChannelAhead due = AheadDue(channel, &open);
+	char *decoded;
+
+	if (due == CHANNEL_NOTHING)
+		return CHANNEL_OK;
+	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
+		return CHANNEL_FAILED;
+	if (due == CHANNEL_EARLY && !KeepEarly(channel, &open, decoded))
+	{
+		TextFree(decoded);
+		return CHANNEL_FAILED;
+	}
+	return ShowInterim(channel, &open, decoded);
 }
 
 ChannelResult
@@ -291,7 +315,7 @@ ChannelFeed(Channel *channel, const float *samples, size_t length)
 		samples += used;
 		length -= used;
 	}
-	return result == CHANNEL_OK ? DecodeOpen(channel) : result;
+	return result;
 }
 
 ChannelResult

@@ -5,7 +5,6 @@
 #ifndef CAUCE_CHANNEL_H
 #define CAUCE_CHANNEL_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +36,14 @@ typedef struct ChannelNotes
 	int ends_ms; /* UTTERANCE_ENDS after so much silence; 0: never */
 } ChannelNotes;
 
+/* What may be done with the segment that is being spoken, before it is complete. */
+typedef enum ChannelAhead
+{
+	CHANNEL_NOTHING,
+	CHANNEL_EARLY, /* it is in a pause, which may be its end: its text, if so, will be there */
+	CHANNEL_INTERIM /* there is enough new of it for interim text */
+} ChannelAhead;
+
 /* What the channels of a stream have in common. */
 typedef struct ChannelSetup
 {
@@ -44,8 +51,6 @@ typedef struct ChannelSetup
 	int64_t first_seq;
 	int pause_ms; /* as SegmenterInit has it */
 	ChannelNotes notes;
-	const atomic_int
-		*waiting; /* others wait for the processor: no interim text; NULL: nobody does */
 	Recognizer *recognizer;
 	Sink *sink;
 } ChannelSetup;
@@ -80,6 +85,10 @@ extern bool ChannelInit(Channel *channel, int number, const char *speaker, Voice
 
 /* ChannelFeed takes the next samples, at most VOICE_BLOCK, at the rate of the stream. */
 extern ChannelResult ChannelFeed(Channel *channel, const float *samples, size_t length);
+
+/* ChannelAheadDue tells what may be done now, and ChannelDecodeAhead does that. */
+extern ChannelAhead ChannelAheadDue(const Channel *channel);
+extern ChannelResult ChannelDecodeAhead(Channel *channel);
 
 /* ChannelFlush ends the segment that is being spoken; the stream may go on. */
 extern ChannelResult ChannelFlush(Channel *channel);

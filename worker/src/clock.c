@@ -6,20 +6,30 @@
 
 #include <time.h>
 
-int64_t
-ClockMs(void)
+/* Read gives microseconds of a clock. */
+static int64_t
+Read(clockid_t clock)
 {
 	struct timespec moment;
 
-	clock_gettime(CLOCK_MONOTONIC, &moment);
-	return (int64_t) moment.tv_sec * 1000 + moment.tv_nsec / 1000000;
+	clock_gettime(clock, &moment);
+	return (int64_t) moment.tv_sec * 1000000 + moment.tv_nsec / 1000;
+}
+
+int64_t
+ClockUs(void)
+{
+	return Read(CLOCK_MONOTONIC);
+}
+
+int64_t
+ClockMs(void)
+{
+	return ClockUs() / 1000;
 }
 
 int64_t
 ClockThreadUs(void)
 {
-	struct timespec used;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-	return (int64_t) used.tv_sec * 1000000 + used.tv_nsec / 1000;
+	return Read(CLOCK_THREAD_CPUTIME_ID);
 }

@@ -22,6 +22,12 @@
 /* Pieces of a turn, unless a segment is complete before: 400 ms of audio. */
 #define TURN_PIECES 4
 
+/*
+ * Interim text has a part of the time for which the pool has nothing else to do: for each second that it
+ * takes while others wait, another one is left free, so that a complete segment seldom finds the pool at it.
+ */
+#define INTERIM_SHARE 2
+
 /* How long a client may say nothing: to name itself, and after that by protocol. */
 #define NAME_TIMEOUT_MS 10000
 #define DEEPGRAM_TIMEOUT_MS 10000
@@ -98,7 +104,7 @@ TakeFlush(Connection *connection)
 }
 
 /* FinishStream ends the stream: nothing more is taken from the intake. */
-static bool
+static TaskRank
 FinishStream(Connection *connection)
 {
 	Stream *stream = &connection->stream;
@@ -116,7 +122,7 @@ FinishStream(Connection *connection)
 	ArenaWipe(connection->piece, PIECE_MAX);
 	atomic_store(&connection->stream_done, true);
 	Note(connection);
-	return false;
+	return TASK_NOTHING;
 }
 
 static int64_t
@@ -137,7 +143,6 @@ StartStream(Connection *connection)
 	const ChannelSetup setup = {.first_seq = FirstSeq(),
 								.pause_ms = request->pause_ms,
 								.notes = request->notes,
-								.waiting = &server->pool.waiting,
 								.recognizer = server->recognizer,
 								.sink = &connection->sink};
 
@@ -156,8 +161,63 @@ CountAudio(Connection *connection)
 	connection->audio_ms = heard;
 }
 
-/* TakePiece takes a piece of audio or a mark; returns whether there may be more. */
-static bool
+/* Ahead tells the rank of what may be done with open segments; of interim text, if there is time for it. */
+static TaskRank
+Ahead(const Connection *connection)
+{
+	switch (StreamAheadDue(&connection->stream))
+	{
+		case CHANNEL_EARLY:
+			return TASK_EARLY;
+		case CHANNEL_INTERIM:
+			return atomic_load(&connection->server->pool.spare_us) >= 0 ? TASK_SPARE : TASK_NOTHING;
+		default:
+			return TASK_NOTHING;
+	}
+}
+
+/* DecodeAhead decodes an open segment; interim text that keeps others waiting has to leave spare time. */
+static TaskRank
+DecodeAhead(Connection *connection, TaskRank due)
+{
+	Pool *pool = &connection->server->pool;
+	int64_t start = ClockThreadUs();
+
+	if (!StreamDecodeAhead(&connection->stream))
+		return FinishStream(connection);
+	if (due == TASK_SPARE && atomic_load(&pool->waiting) > 0)
+		atomic_fetch_sub(&pool->spare_us, (long) (INTERIM_SHARE * (ClockThreadUs() - start)));
+	return Ahead(connection);
+}
+
+/*
+ * LookAhead decodes an open segment if that is due and nobody waits for what is more urgent: this is a turn for it, or
+ * nobody waits at all. Else it asks for such a turn.
+ */
+static TaskRank
+LookAhead(Connection *connection)
+{
+	TaskRank due = Ahead(connection);
+
+	if (due == TASK_NOTHING ||
+		(due > connection->task.rank && atomic_load(&connection->server->pool.waiting) > 0))
+		return due;
+	return DecodeAhead(connection, due);
+}
+
+/*
+ * LookBetween is for a client that sends faster than it speaks: it gets interim text, too, while nobody
+ * waits, but nothing is decoded early, as what follows is there already.
+ */
+static void
+LookBetween(Connection *connection)
+{
+	if (atomic_load(&connection->server->pool.waiting) == 0 && Ahead(connection) == TASK_SPARE)
+		DecodeAhead(connection, TASK_SPARE);
+}
+
+/* TakePiece takes a piece of audio or a mark; returns what there is more to do. */
+static TaskRank
 TakePiece(Connection *connection)
 {
 	Stream *stream = &connection->stream;
@@ -172,7 +232,7 @@ TakePiece(Connection *connection)
 	{
 		fed = StreamFeed(stream, connection->piece, size);
 		ArenaWipe(connection->piece, size);
-		return fed || FinishStream(connection);
+		return fed ? TASK_NOW : FinishStream(connection);
 	}
 	if (mark == MARK_HEARD)
 		TakeHeard(connection);
@@ -180,7 +240,7 @@ TakePiece(Connection *connection)
 		TakeFlush(connection);
 	else if (mark == MARK_END)
 		return FinishStream(connection);
-	return mark != MARK_NONE;
+	return mark == MARK_NONE ? LookAhead(connection) : TASK_NOW;
 }
 
 /* MayGoOn tells whether there is room for what a piece may bring about. */
@@ -192,40 +252,43 @@ MayGoOn(Connection *connection)
 }
 
 /* TakeTurn is a turn of the pool. */
-static bool
+static TaskRank
 TakeTurn(Connection *connection)
 {
 	long before = StreamRecognised(&connection->stream);
+	TaskRank more = TASK_NOW;
 	int pieces;
 
 	if (atomic_load(&connection->stream_done))
-		return false;
+		return TASK_NOTHING;
 	if (SinkHasEnded(SinkGetState(&connection->sink)))
 		return FinishStream(connection);
 	if (!atomic_load(&connection->accepted))
-		return false;
+		return TASK_NOTHING;
 	/* The request may still change until there is something to take. */
 	if (!connection->stream_started && IntakeEmpty(&connection->intake))
-		return false;
+		return TASK_NOTHING;
 	if (!connection->stream_started && !StartStream(connection))
 		return FinishStream(connection);
-	for (pieces = 0; pieces < TURN_PIECES && StreamRecognised(&connection->stream) == before;
+	for (pieces = 0; more == TASK_NOW && pieces < TURN_PIECES &&
+					 StreamRecognised(&connection->stream) == before;
 		 pieces++)
-	{
-		if (!MayGoOn(connection) || !TakePiece(connection))
-			return false;
-	}
-	return true;
+		more = MayGoOn(connection) ? TakePiece(connection) : TASK_NOTHING;
+	if (more == TASK_NOW && MayGoOn(connection))
+		LookBetween(connection);
+	return more;
 }
 
-static bool
+static TaskRank
 RunTask(Task *task)
 {
 	Connection *connection = (Connection *) task;
 	int64_t start = ClockThreadUs();
-	bool more = TakeTurn(connection);
+	TaskRank more = TakeTurn(connection);
 
 	CountAudio(connection);
+	if (connection->stream.started)
+		atomic_store(&connection->heard_channels, connection->stream.channel_count);
 	atomic_fetch_add(&connection->server->metrics.decode_us, (long) (ClockThreadUs() - start));
 	if (!IntakeCrowded(&connection->intake))
 		Note(connection);
@@ -334,6 +397,23 @@ ConnectionRoom(void)
 	return ArenaRoom(TOKEN_MAX) + ArenaRoom(PIECE_MAX) + ArenaRoom(INTAKE_BYTES);
 }
 
+/* HasRoom tells whether there is room for so many channels in place of those that are claimed. */
+static bool
+HasRoom(const Connection *connection, int channels)
+{
+	const Server *server = connection->server;
+
+	return server->claimed - connection->channels + channels <= server->options->capacity;
+}
+
+/* Claim counts the channels of a stream. */
+static void
+Claim(Connection *connection, int channels)
+{
+	connection->server->claimed += channels - connection->channels;
+	connection->channels = channels;
+}
+
 int
 ConnectionName(Connection *connection, const char *token, const char **problem)
 {
@@ -348,16 +428,14 @@ ConnectionName(Connection *connection, const char *token, const char **problem)
 		atomic_fetch_add(&server->metrics.refused_request, 1);
 		return HTTP_STATUS_UNAUTHORIZED;
 	}
-	if (server->draining || server->claimed + channels > server->options->capacity ||
-		!Lock(connection, token))
+	if (server->draining || !HasRoom(connection, channels) || !Lock(connection, token))
 	{
 		*problem = server->draining ? "the server is going away" : "the server is full";
 		atomic_fetch_add(&server->metrics.refused_capacity, 1);
 		return HTTP_STATUS_SERVICE_UNAVAILABLE;
 	}
-	server->claimed += channels;
-	connection->channels = channels;
 	connection->claimed = true;
+	Claim(connection, channels);
 	if (!SinkStart(&connection->sink, server->conninfo, &connection->token, 0, &hooks))
 	{
 		*problem = "the server has no thread left";
@@ -447,10 +525,12 @@ TakeToken(Connection *connection, const char *token)
 	if (connection->state != CONNECTION_UNNAMED)
 		return;
 	status = ConnectionName(connection, token, &problem);
-	if (status == HTTP_STATUS_UNAUTHORIZED)
+	if (status == 0)
+		ArrivalsName(connection->wsi);
+	else if (status == HTTP_STATUS_UNAUTHORIZED)
 		ConnectionEnd(connection, LWS_CLOSE_STATUS_POLICY_VIOLATION,
 					  "the token is no stream token");
-	else if (status != 0)
+	else
 		ConnectionEnd(connection, CLOSE_TRY_AGAIN, problem);
 }
 
@@ -477,6 +557,18 @@ TakeMessage(Connection *connection, const ClientMessage *message)
 					  "a text message that this protocol does not have");
 }
 
+/* TakeChannels makes room for the channels of a config that comes after the token. */
+static void
+TakeChannels(Connection *connection, int channels)
+{
+	if (!connection->claimed)
+		return;
+	if (HasRoom(connection, channels))
+		Claim(connection, channels);
+	else
+		ConnectionEnd(connection, CLOSE_TRY_AGAIN, "the server is full");
+}
+
 /* ReadMessage reads a whole text message. */
 static void
 ReadMessage(Connection *connection)
@@ -497,6 +589,7 @@ ReadMessage(Connection *connection)
 	{
 		int i;
 
+		TakeChannels(connection, changed.settings.format.channels);
 		connection->request = changed;
 		for (i = 0; i < changed.settings.speaker_count; i++)
 			connection->request.settings.speakers[i] = connection->request.names[i];
@@ -561,6 +654,7 @@ ConnectionGone(Connection *connection)
 {
 	connection->wsi = NULL;
 	ConnectionEnd(connection, LWS_CLOSE_STATUS_NORMAL, "");
+	Note(connection);
 }
 
 /* Refuse says that the database does not take what was said. */
@@ -651,7 +745,11 @@ CheckTime(Connection *connection)
 void
 ConnectionAdvance(Connection *connection)
 {
+	int heard = atomic_load(&connection->heard_channels);
+
 	atomic_store(&connection->noted, false);
+	if (connection->claimed && heard > 0)
+		Claim(connection, heard); /* as the header has it */
 	if (connection->sink_started)
 		FollowSink(connection);
 	CheckTime(connection);

@@ -7,23 +7,81 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "report.h"
 #include "thread.h"
+
+/* Append puts a task at the end of its rank's queue; the pool is locked. */
+static void
+Append(Pool *pool, Task *task)
+{
+	TaskList *queue = &pool->queues[task->rank];
+
+	task->next = NULL;
+	if (queue->first == NULL)
+		queue->first = task;
+	else
+		queue->last->next = task;
+	queue->last = task;
+	atomic_fetch_add(&pool->waiting, 1);
+}
+
+/* Remove takes a task out of its rank's queue; the pool is locked. */
+static void
+Remove(Pool *pool, Task *task)
+{
+	TaskList *queue = &pool->queues[task->rank];
+	Task **place = &queue->first;
+	Task *before = NULL;
+
+	while (*place != task)
+	{
+		before = *place;
+		place = &before->next;
+	}
+	*place = task->next;
+	if (queue->last == task)
+		queue->last = before;
+	atomic_fetch_sub(&pool->waiting, 1);
+}
 
 /* EnterState is the one place where a task's state changes; the pool is locked. */
 static void
 EnterState(Pool *pool, Task *task, TaskState state)
 {
+	if (task->state == TASK_QUEUED)
+		Remove(pool, task);
 	task->state = state;
-	if (state != TASK_QUEUED)
-		return;
-	task->next = NULL;
-	if (pool->last == NULL)
-		pool->first = task;
-	else
-		pool->last->next = task;
-	pool->last = task;
-	atomic_fetch_add(&pool->waiting, 1);
+	if (state == TASK_QUEUED)
+		Append(pool, task);
+}
+
+/* FirstTask gives the one whose turn it is, or NULL. */
+static Task *
+FirstTask(const Pool *pool)
+{
+	int rank;
+
+	for (rank = 0; rank < TASK_RANKS; rank++)
+	{
+		if (pool->queues[rank].first != NULL)
+			return pool->queues[rank].first;
+	}
+	return NULL;
+}
+
+/* Wait waits until something changes, and counts the time as spare. */
+static void
+Wait(Pool *pool)
+{
+	int64_t start = ClockUs();
+	long most = (long) POOL_SPARE_MAX_US * pool->count;
+	long spare;
+
+	pthread_cond_wait(&pool->changed, &pool->lock);
+	spare = atomic_fetch_add(&pool->spare_us, (long) (ClockUs() - start));
+	if (spare > most)
+		atomic_store(&pool->spare_us, most);
 }
 
 /* TakeTask waits for a task and makes it RUNNING; NULL when the pool stops. The pool is locked. */
@@ -32,17 +90,20 @@ TakeTask(Pool *pool)
 {
 	Task *task;
 
-	while (pool->first == NULL && !pool->stopping)
-		pthread_cond_wait(&pool->changed, &pool->lock);
+	while ((task = FirstTask(pool)) == NULL && !pool->stopping)
+		Wait(pool);
 	if (pool->stopping)
 		return NULL;
-	task = pool->first;
-	pool->first = task->next;
-	if (pool->first == NULL)
-		pool->last = NULL;
-	atomic_fetch_sub(&pool->waiting, 1);
 	EnterState(pool, task, TASK_RUNNING);
 	return task;
+}
+
+/* EndTurn queues a task again if it has more to do, or was woken; the pool is locked. */
+static void
+EndTurn(Pool *pool, Task *task, TaskRank more)
+{
+	task->rank = task->state == TASK_AGAIN ? TASK_NOW : more;
+	EnterState(pool, task, task->rank == TASK_NOTHING ? TASK_IDLE : TASK_QUEUED);
 }
 
 static void *
@@ -54,12 +115,12 @@ RunPool(void *argument)
 	pthread_mutex_lock(&pool->lock);
 	while ((task = TakeTask(pool)) != NULL)
 	{
-		bool more;
+		TaskRank more;
 
 		pthread_mutex_unlock(&pool->lock);
 		more = task->run(task);
 		pthread_mutex_lock(&pool->lock);
-		EnterState(pool, task, more || task->state == TASK_AGAIN ? TASK_QUEUED : TASK_IDLE);
+		EndTurn(pool, task, more);
 		pthread_cond_broadcast(&pool->changed);
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -93,8 +154,10 @@ void
 PoolWake(Pool *pool, Task *task)
 {
 	pthread_mutex_lock(&pool->lock);
-	if (task->state == TASK_IDLE)
+	if (task->state == TASK_IDLE || (task->state == TASK_QUEUED && task->rank != TASK_NOW))
 	{
+		EnterState(pool, task, TASK_IDLE);
+		task->rank = TASK_NOW;
 		EnterState(pool, task, TASK_QUEUED);
 		pthread_cond_broadcast(&pool->changed);
 	}

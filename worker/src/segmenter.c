@@ -29,7 +29,7 @@ typedef struct PauseRule
 } PauseRule;
 
 static const PauseRule pauseRules[] = {
-	{SAMPLES(6000), SAMPLES(500)}, {SAMPLES(15000), SAMPLES(320)}, {INT64_MAX, SAMPLES(160)}};
+	{SAMPLES(6000), SAMPLES(400)}, {SAMPLES(15000), SAMPLES(320)}, {INT64_MAX, SAMPLES(160)}};
 
 /*
  * The recognizer is trained on up to 30 s. A segment that gets this long is cut at the quietest

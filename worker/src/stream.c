@@ -298,6 +298,45 @@ StreamPiece(const Stream *stream)
 	return (piece < VOICE_BLOCK ? piece : VOICE_BLOCK) * PcmFrameSize(&stream->pcm.format);
 }
 
+/* MostDue finds the channel of which most is due; NULL if nothing is of any. */
+static Channel *
+MostDue(const Stream *stream, ChannelAhead *most)
+{
+	const Channel *found = NULL;
+	int i;
+
+	*most = CHANNEL_NOTHING;
+	for (i = 0; stream->started && stream->state != STREAM_STOPPED && i < stream->channel_count;
+		 i++)
+	{
+		ChannelAhead due = ChannelAheadDue(&stream->channels[i]);
+
+		if (due == CHANNEL_NOTHING || (*most != CHANNEL_NOTHING && due >= *most))
+			continue;
+		*most = due;
+		found = &stream->channels[i];
+	}
+	return (Channel *) found;
+}
+
+ChannelAhead
+StreamAheadDue(const Stream *stream)
+{
+	ChannelAhead due;
+
+	MostDue(stream, &due);
+	return due;
+}
+
+bool
+StreamDecodeAhead(Stream *stream)
+{
+	ChannelAhead due;
+	Channel *channel = MostDue(stream, &due);
+
+	return channel == NULL || NoteChannel(stream, ChannelDecodeAhead(channel));
+}
+
 bool
 StreamFlush(Stream *stream)
 {

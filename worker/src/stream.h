@@ -96,6 +96,10 @@ extern size_t StreamPutMax(const Stream *stream);
 /* StreamPiece tells how many bytes StreamPutMax holds for. */
 extern size_t StreamPiece(const Stream *stream);
 
+/* StreamAheadDue tells what is most due of ChannelAheadDue's; StreamDecodeAhead is as StreamFeed. */
+extern ChannelAhead StreamAheadDue(const Stream *stream);
+extern bool StreamDecodeAhead(Stream *stream);
+
 /* StreamFlush transcribes what was heard up to now. Returns whether the stream goes on. */
 extern bool StreamFlush(Stream *stream);
 

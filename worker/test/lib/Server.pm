@@ -15,7 +15,7 @@ our @EXPORT = qw(start_serve serve_port serve_pid stop_serve client run_client s
 
 my $clients = abs_path(dirname(__FILE__) . '/../clients');
 my $json = JSON::PP->new->canonical->allow_nonref;
-my $patience = 120;    # seconds that anything may take
+my $patience = $ENV{CAUCE_LONG} ? 3600 : 120;    # seconds that anything may take
 my $lifetime = $ENV{CAUCE_LONG} ? 7200 : 280;    # and that a server may run
 
 sub json { return $json->encode($_[0]) }

@@ -170,7 +170,7 @@ a_short_pause_keeps_a_sentence_together_and_a_long_one_ends_it(void **state)
 	Heard heard;
 
 	(void) state;
-	RunAndFree(Pattern(5, '#', 30, '.', 10, '#', 30, '.', 17, '#', 30), &heard);
+	RunAndFree(Pattern(5, '#', 30, '.', 12, '#', 30, '.', 13, '#', 30), &heard);
 	assert_int_equal(heard.count, 2);
 	assert_true(heard.last[0] < heard.first[1]);
 }
