@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -19,11 +20,13 @@
 #include "archive_rows.h"
 #include "authority.h"
 #include "binding.h"
+#include "bundle.h"
 #include "datakey.h"
 #include "rewrap.h"
 #include "identity.h"
 #include "injection.h"
 #include "keyring.h"
+#include "protect.h"
 #include "sealed.h"
 #include "sealed_type.h"
 #include "secret.h"
@@ -35,10 +38,6 @@ PG_FUNCTION_INFO_V1(cauce_open_archive);
 
 /* An archive is erased after so many days, the longest retention there is, unless its owner does so before. */
 #define ARCHIVE_DAYS KEYRING_HORIZON_DAYS
-
-/* What a bundle says of its format; those of version 1 have no rows of protected tables. */
-#define BUNDLE_VERSION "2"
-#define BUNDLE_VERSIONS "1, 2"
 
 /* BundleBinding binds a bundle to its row. */
 void
@@ -71,41 +70,75 @@ LockSession(const pg_uuid_t *account, const pg_uuid_t *session)
  * in neither. Rows is the JSON of what was taken out of protected tables. Rows are
  * sorted while they are sealed: a sort may spill to disk.
  */
-static text *
-TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows)
+static char *
+TakeBundle(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows, Size *size)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, TEXTOID};
+	Oid types[] = {UUIDOID, UUIDOID, JSONOID};
 	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session), CStringGetTextDatum(rows)};
+	text *bundle;
 	bool isnull;
 
-	SpiRun(&plan,
-		   "WITH t AS (DELETE FROM cauce.transcript_segment"
-		   "  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
-		   " a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
-		   " SELECT json_build_object('version', " BUNDLE_VERSION ", 'session', row_to_json(s),"
-		   " 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
-		   " 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
-		   " 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
-		   "  FROM (SELECT * FROM a ORDER BY at_ms, id) o),"
-		   " 'protected', $3::json)::text"
-		   " FROM cauce.session s WHERE account_id = $1 AND id = $2",
-		   lengthof(types), types, values, NULL, false);
-	return DatumGetTextPP(SpiValue(0, 1, &isnull));
+	SpiRunGeneric(
+		&plan,
+		"WITH t AS (DELETE FROM cauce.transcript_segment"
+		"  WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" r AS (DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2 RETURNING *),"
+		" a AS (DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2 RETURNING *)"
+		" SELECT json_build_object('version', " BUNDLE_VERSION ", 'session', row_to_json(s),"
+		" 'transcript_segment', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM t ORDER BY channel, seq) o),"
+		" 'report', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM r ORDER BY created_at, id) o),"
+		" 'alert', (SELECT coalesce(json_agg(row_to_json(o)), '[]')"
+		"  FROM (SELECT * FROM a ORDER BY at_ms, id) o),"
+		" 'protected', $3)"
+		" FROM cauce.session s WHERE account_id = $1 AND id = $2",
+		lengthof(types), types, values, false);
+	bundle = DatumGetTextPP(SpiValue(0, 1, &isnull));
+	*size = VARSIZE_ANY_EXHDR(bundle);
+	return VARDATA_ANY(bundle);
+}
+
+/*
+ * TakeOrRefuse takes the bundle, quietly without triggers, and turns PostgreSQL's refusal to make a text of more
+ * than a gigabyte into one that says of what; NULL when there is no such session.
+ */
+static char *
+TakeOrRefuse(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows, bool quietly,
+			 TakenSession *taken, Size *size)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char *volatile json = NULL;
+
+	PG_TRY();
+	{
+		json = quietly ? BundleTake(account, session, rows, taken, size)
+					   : TakeBundle(account, session, rows, size);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the session is too large for an archive"),
+						errdetail("What it holds takes more than a gigabyte."),
+						errhint("Delete the session, or some of what it holds.")));
+	}
+	PG_END_TRY();
+	CHECK_FOR_INTERRUPTS(); /* much memory was copied, and will be */
+	return json;
 }
 
 /* SealBundle seals the JSON, as UTF-8, and wipes it. */
 static Sealed *
-SealBundle(text *bundle, const pg_uuid_t *account, const pg_uuid_t *session)
+SealBundle(char *json, Size size, const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	uint8 binding[SEALED_BINDING_BYTES];
-	char *json = VARDATA_ANY(bundle);
-	int size = VARSIZE_ANY_EXHDR(bundle);
-	char *utf8 = pg_server_to_any(json, size, PG_UTF8);
-	int utf8_size = utf8 != json ? (int) strlen(utf8) : size;
+	char *utf8 = pg_server_to_any(json, (int) size, PG_UTF8);
+	Size utf8_size = utf8 != json ? strlen(utf8) : size;
 	Sealed *sealed;
 
 	BundleBinding(account, session, binding);
@@ -117,72 +150,107 @@ SealBundle(text *bundle, const pg_uuid_t *account, const pg_uuid_t *session)
 
 /* StoreBundle writes the archive's row. */
 static void
-StoreBundle(const pg_uuid_t *account, const pg_uuid_t *session, const Sealed *bundle,
-			TimestampTz delete_after)
+StoreBundle(const pg_uuid_t *account, const pg_uuid_t *session, const TakenSession *taken,
+			const Sealed *bundle, TimestampTz delete_after)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, BYTEAOID};
-	Datum values[] = {UUIDPGetDatum(account), UUIDPGetDatum(session),
-					  TimestampTzGetDatum(delete_after), PointerGetDatum(bundle)};
+	Oid types[] = {UUIDOID,		   UUIDOID,		   UUIDOID, TIMESTAMPTZOID,
+				   TIMESTAMPTZOID, TIMESTAMPTZOID, BYTEAOID};
+	Datum values[] = {UUIDPGetDatum(account),
+					  UUIDPGetDatum(session),
+					  UUIDPGetDatum(&taken->organization),
+					  TimestampTzGetDatum(taken->started_at),
+					  TimestampTzGetDatum(GetCurrentTimestamp()),
+					  TimestampTzGetDatum(delete_after),
+					  PointerGetDatum(bundle)};
+	const char nulls[] = {' ', ' ', taken->has_organization ? ' ' : 'n', ' ', ' ', ' ', ' '};
 
 	SpiRun(&plan,
 		   "INSERT INTO cauce.archived_session"
 		   " (account_id, id, organization_id, started_at, archived_at, delete_after, bundle)"
-		   " SELECT account_id, id, organization_id, started_at, clock_timestamp(), $3, $4"
-		   " FROM cauce.session WHERE account_id = $1 AND id = $2",
-		   4, types, values, NULL, false);
+		   " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		   lengthof(types), types, values, nulls, false);
 }
 
-/* RewrapFor moves the key to the epoch of until, for the organization that the archive's row names. */
-static void
-RewrapFor(const pg_uuid_t *account, const pg_uuid_t *session, TimestampTz until)
+/* ReadTaken reads of a session what its archive's row repeats; false when there is no such session. */
+static bool
+ReadTaken(const pg_uuid_t *account, const pg_uuid_t *session, TakenSession *taken)
 {
 	static SPIPlanPtr plan = NULL;
-	pg_uuid_t organization;
 	bool isnull;
 	Datum value;
 
-	SpiRunSession(
-		&plan,
-		"SELECT organization_id FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
-		account, session, false);
+	if (SpiRunSession(&plan,
+					  "SELECT organization_id, started_at FROM cauce.session"
+					  " WHERE account_id = $1 AND id = $2",
+					  account, session, false) == 0)
+		return false;
 	value = SpiValue(0, 1, &isnull);
+	taken->has_organization = !isnull;
 	if (!isnull)
-		organization = *DatumGetUUIDP(value);
-	RewrapSession(account, isnull ? NULL : &organization, session, until);
+		taken->organization = *DatumGetUUIDP(value);
+	taken->started_at = DatumGetTimestampTz(SpiValue(0, 2, &isnull));
+	return true;
+}
+
+/* DeleteTaken deletes the session's row once the archive is there. */
+static void
+DeleteTaken(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+
+	if (!InCustody())
+		elog(ERROR, "custody of a session was lost"); /* or the DELETE would erase it */
+	SpiRunSession(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
+				  session, false);
+}
+
+/* MoveSession moves a session's rows into an archive; quietly without triggers. The caller has custody. */
+static bool
+MoveSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows, bool quietly)
+{
+	TimestampTz delete_after = GetCurrentTimestamp() + (TimestampTz) ARCHIVE_DAYS * USECS_PER_DAY;
+	TakenSession taken;
+	Sealed *bundle;
+	char *json;
+	Size size;
+
+	if (!quietly && !ReadTaken(account, session, &taken))
+		return false;
+	json = TakeOrRefuse(account, session, rows, quietly, &taken, &size);
+	if (json == NULL)
+		return false;
+	CAUCE_POINT("archive_bundle_taken");
+	bundle = SealBundle(json, size, account, session);
+	StoreBundle(account, session, &taken, bundle, delete_after);
+	CAUCE_POINT("archive_stored");
+	RewrapSession(account, taken.has_organization ? &taken.organization : NULL, session,
+				  delete_after);
+	CAUCE_POINT("archive_rewrapped");
+	if (!quietly)
+		DeleteTaken(account, session);
+	return true;
 }
 
 /* ArchiveSession archives. */
 bool
-ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session)
+ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool held)
 {
-	static SPIPlanPtr plan = NULL;
-	TimestampTz delete_after = GetCurrentTimestamp() + (TimestampTz) ARCHIVE_DAYS * USECS_PER_DAY;
+	bool quietly;
+	bool found;
 	const char *rows = NULL;
 	SpiScope scope;
-	bool found;
 
 	SpiEnter(&scope, false);
-	found = LockSession(account, session);
+	quietly = held && BundleMay(ProtectedTables());
+	found = quietly || LockSession(account, session);
 	CAUCE_POINT("archive_locked");
 	if (found)
 		rows = ArchiveRowsTake(account, session);
 	CAUCE_POINT("archive_rows_taken");
 	CustodyBegin(account, session);
 	if (found)
-	{
-		text *bundle = TakeBundle(account, session, rows);
-
-		CAUCE_POINT("archive_bundle_taken");
-		StoreBundle(account, session, SealBundle(bundle, account, session), delete_after);
-		CAUCE_POINT("archive_stored");
-		RewrapFor(account, session, delete_after);
-		CAUCE_POINT("archive_rewrapped");
-		if (!InCustody())
-			elog(ERROR, "custody of a session was lost"); /* or the DELETE would erase it */
-		SpiRunSession(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2", account,
-					  session, false);
-	}
+		found = MoveSession(account, session, rows, quietly);
 	CustodyEnd();
 	CAUCE_POINT("archive_done");
 	SpiLeave(&scope);
@@ -246,39 +314,42 @@ static void
 RequireVersion(text *bundle)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {TEXTOID};
+	Oid types[] = {JSONOID};
 	Datum values[] = {PointerGetDatum(bundle)};
 	bool isnull;
 
-	SpiRun(&plan, "SELECT ($1::json->>'version')::integer IN (" BUNDLE_VERSIONS ")", 1, types,
-		   values, NULL, true);
+	SpiRunGeneric(&plan, "SELECT ($1->>'version')::integer IN (" BUNDLE_VERSIONS ")", 1, types,
+				  values, true);
 	if (!DatumGetBool(SpiValue(0, 1, &isnull)) || isnull)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("the archive has a format that this version does not know"),
 						errhint("Update cauce to restore it.")));
 }
 
-/* InsertBundle puts the rows of a bundle back. Statement $1 is the bundle; the caller is in custody. */
+/*
+ * InsertBundle puts the rows of a bundle back. $1 is the bundle: text is passed as the json that it is, since a cast
+ * would look at it all once more. The caller is in custody.
+ */
 static void
 InsertBundle(text *bundle)
 {
 	static const char *const statements[] = {
 		"INSERT INTO cauce.session SELECT r.*"
-		" FROM json_populate_record(NULL::cauce.session, $1::json->'session') r",
+		" FROM json_populate_record(NULL::cauce.session, $1->'session') r",
 		"INSERT INTO cauce.transcript_segment SELECT r.*"
 		" FROM json_populate_recordset(NULL::cauce.transcript_segment,"
-		"  $1::json->'transcript_segment') r",
+		"  $1->'transcript_segment') r",
 		"INSERT INTO cauce.report SELECT r.*"
-		" FROM json_populate_recordset(NULL::cauce.report, $1::json->'report') r",
+		" FROM json_populate_recordset(NULL::cauce.report, $1->'report') r",
 		"INSERT INTO cauce.alert SELECT r.*"
-		" FROM json_populate_recordset(NULL::cauce.alert, $1::json->'alert') r",
+		" FROM json_populate_recordset(NULL::cauce.alert, $1->'alert') r",
 	};
 	static SPIPlanPtr plans[lengthof(statements)];
-	Oid types[] = {TEXTOID};
+	Oid types[] = {JSONOID};
 	Datum values[] = {PointerGetDatum(bundle)};
 
 	for (Size i = 0; i < lengthof(statements); i++)
-		SpiRun(&plans[i], statements[i], 1, types, values, NULL, false);
+		SpiRunGeneric(&plans[i], statements[i], 1, types, values, false);
 }
 
 /* Extend lets a session whose retention had ended live on: restored, it is not due again at once. */
@@ -339,7 +410,7 @@ cauce_archive_session(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t account = RequireOwner()->account;
 
-	if (!ArchiveSession(&account, PG_GETARG_UUID_P(0)))
+	if (!ArchiveSession(&account, PG_GETARG_UUID_P(0), false))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("you have no such session"),
 						errhint("Archived sessions are in cauce.archived_session.")));
 	PG_RETURN_VOID();

@@ -10,7 +10,10 @@
 /* BundleBinding is the 16-byte binding of a bundle to its row of cauce.archived_session. */
 extern void BundleBinding(const pg_uuid_t *account, const pg_uuid_t *session, uint8 *binding);
 
-/* ArchiveSession seals a session into one bundle; false when there is no such session. */
-extern bool ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session);
+/*
+ * ArchiveSession seals a session into one bundle; false when there is no such session. With held the transaction
+ * has locked the session's row FOR UPDATE.
+ */
+extern bool ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool held);
 
 #endif

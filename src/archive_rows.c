@@ -442,12 +442,12 @@ static int
 CountHeld(Datum bundle)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {TEXTOID};
+	Oid types[] = {JSONOID};
 	Datum values[] = {bundle};
 	bool isnull;
 
-	SpiRun(&plan, "SELECT coalesce(json_array_length($1::json->'protected'), 0)", 1, types, values,
-		   NULL, true);
+	SpiRunGeneric(&plan, "SELECT coalesce(json_array_length($1->'protected'), 0)", 1, types, values,
+				  true);
 	return DatumGetInt32(SpiValue(0, 1, &isnull));
 }
 
@@ -457,18 +457,19 @@ ReadHeld(Datum bundle, int at)
 {
 	static SPIPlanPtr names = NULL;
 	static SPIPlanPtr rows = NULL;
-	Oid types[] = {TEXTOID, INT4OID};
+	Oid types[] = {JSONOID, INT4OID};
 	Datum values[] = {bundle, Int32GetDatum(at)};
 	Held held = {0};
 	char **sealed;
 	int sealed_count;
 	bool isnull;
 
-	SpiRun(&names,
-		   "SELECT t->>'schema', t->>'table', ARRAY(SELECT json_array_elements_text(t->'columns')),"
-		   " ARRAY(SELECT json_array_elements_text(t->'sealed'))"
-		   " FROM (SELECT $1::json->'protected'->$2 AS t) x",
-		   2, types, values, NULL, true);
+	SpiRunGeneric(
+		&names,
+		"SELECT t->>'schema', t->>'table', ARRAY(SELECT json_array_elements_text(t->'columns')),"
+		" ARRAY(SELECT json_array_elements_text(t->'sealed'))"
+		" FROM (SELECT $1->'protected'->$2 AS t) x",
+		2, types, values, true);
 	held.schema = TextDatumGetCString(SpiValue(0, 1, &isnull));
 	held.table = TextDatumGetCString(SpiValue(0, 2, &isnull));
 	held.columns = TextsOf(SpiValue(0, 3, &isnull), &held.count);
@@ -476,10 +477,10 @@ ReadHeld(Datum bundle, int at)
 	held.sealed = palloc0(held.count * sizeof(bool));
 	for (int i = 0; i < held.count; i++)
 		held.sealed[i] = IsAmong(sealed, sealed_count, held.columns[i]);
-	held.rows = SpiRun(&rows,
-					   "SELECT ARRAY(SELECT json_array_elements_text(r))"
-					   " FROM json_array_elements($1::json->'protected'->$2->'rows') r",
-					   2, types, values, NULL, true);
+	held.rows = SpiRunGeneric(&rows,
+							  "SELECT ARRAY(SELECT json_array_elements_text(r))"
+							  " FROM json_array_elements($1->'protected'->$2->'rows') r",
+							  2, types, values, true);
 	held.found = SPI_tuptable;
 	return held;
 }

@@ -213,16 +213,22 @@ SignEntry(const AuditEntry *entry, const pg_uuid_t *id, TimestampTz at, const Ch
 {
 	const char *actor = pg_server_to_any(entry->actor, (int) strlen(entry->actor), PG_UTF8);
 	const char *reason = pg_server_to_any(entry->reason, (int) strlen(entry->reason), PG_UTF8);
+	StringInfoData payload;
 
-	return EvidenceSign(
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s?,s:s?,s:s?,s:s,s:s?}", "iss", "cauce", "jti",
-				  UuidText(id), "at", EvidenceTime(at), "actor", actor, "role", entry->role,
-				  "action", entry->action, "account_id", UuidText(&entry->account),
-				  "organization_id", OrNull(entry->has_organization, &entry->organization),
-				  "session_id", OrNull(entry->has_session, &entry->session), "reason",
-				  entry->reason[0] != '\0' ? reason : NULL, "chain", UuidText(&end->chain),
-				  "previous_digest", end->follows ? EvidenceHex(end->digest) : NULL),
-		TYPE_AUDIT_ENTRY);
+	initStringInfo(&payload);
+	JoseClaim(&payload, "iss", "cauce");
+	JoseClaim(&payload, "jti", UuidText(id));
+	JoseClaim(&payload, "at", EvidenceTime(at));
+	JoseClaim(&payload, "actor", actor);
+	JoseClaim(&payload, "role", entry->role);
+	JoseClaim(&payload, "action", entry->action);
+	JoseClaim(&payload, "account_id", UuidText(&entry->account));
+	JoseClaim(&payload, "organization_id", OrNull(entry->has_organization, &entry->organization));
+	JoseClaim(&payload, "session_id", OrNull(entry->has_session, &entry->session));
+	JoseClaim(&payload, "reason", entry->reason[0] != '\0' ? reason : NULL);
+	JoseClaim(&payload, "chain", UuidText(&end->chain));
+	JoseClaim(&payload, "previous_digest", end->follows ? EvidenceHex(end->digest) : NULL);
+	return JoseSign(&payload, TYPE_AUDIT_ENTRY);
 }
 
 /* AppendOne appends one entry and makes it the end of the chain. Inside of an SpiScope. */

@@ -29,6 +29,7 @@
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
+#include "signing.h"
 #include "upkeep.h"
 #include "witness.h"
 
@@ -52,6 +53,7 @@ _PG_init(void)
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
+	SigningInit();
 	ChannelInit();
 	LoginInit();
 	IdentityInit();

@@ -11,9 +11,10 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -28,6 +29,7 @@
 #include "injection.h"
 #include "jose.h"
 #include "protect.h"
+#include "quiet.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_hold_session);
@@ -78,27 +80,33 @@ typedef struct DeletedRow
 	pg_uuid_t organization;
 } DeletedRow;
 
-/* ReadUuid reads a column of the deleted row; false when it is NULL. */
+/* ReadUuid reads a column of a row; false when it is NULL. */
 static bool
-ReadUuid(const TriggerData *trigger, const char *column, pg_uuid_t *into)
+ReadUuid(HeapTuple row, TupleDesc descriptor, const char *column, pg_uuid_t *into)
 {
 	bool isnull;
-	Datum value = heap_getattr(trigger->tg_trigtuple,
-							   get_attnum(RelationGetRelid(trigger->tg_relation), column),
-							   RelationGetDescr(trigger->tg_relation), &isnull);
+	Datum value = heap_getattr(row, SPI_fnumber(descriptor, column), descriptor, &isnull);
 
 	if (!isnull)
 		*into = *DatumGetUUIDP(value);
 	return !isnull;
 }
 
+/* ReadRow reads whose a row is. */
+static void
+ReadRow(HeapTuple row, TupleDesc descriptor, DeletedRow *deleted)
+{
+	(void) ReadUuid(row, descriptor, "account_id", &deleted->account);
+	(void) ReadUuid(row, descriptor, "id", &deleted->id);
+	deleted->has_organization =
+		ReadUuid(row, descriptor, "organization_id", &deleted->organization);
+}
+
 /* ReadDeleted reads whose the deleted row was. */
 static void
-ReadDeleted(const TriggerData *trigger, DeletedRow *row)
+ReadDeleted(const TriggerData *trigger, DeletedRow *deleted)
 {
-	(void) ReadUuid(trigger, "account_id", &row->account);
-	(void) ReadUuid(trigger, "id", &row->id);
-	row->has_organization = ReadUuid(trigger, "organization_id", &row->organization);
+	ReadRow(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation), deleted);
 }
 
 /* CertifyRow issues the certificate of a session. */
@@ -174,31 +182,39 @@ LastCertificate(const pg_uuid_t *account, uint8 *digest, TimestampTz *erased_at)
 }
 
 /* KeyList is the JSON array of the ids of destroyed keys. */
-static json_t *
+static char *
 KeyList(const DestroyedKeys *destroyed)
 {
-	json_t *list = json_array();
+	StringInfoData list;
 
+	initStringInfo(&list);
+	appendStringInfoChar(&list, '[');
 	for (int i = 0; i < destroyed->count; i++)
-		json_array_append_new(list, json_string(UuidText(&destroyed->ids[i])));
-	return list;
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? "," : "", UuidText(&destroyed->ids[i]));
+	appendStringInfoChar(&list, ']');
+	return list.data;
 }
 
-/* SignCertificate builds and signs the payload. */
+/* SignCertificate builds and signs the payload. Counts may name an application's tables. */
 static char *
 SignCertificate(const pg_uuid_t *id, const Erased *erased, TimestampTz erased_at,
 				const uint8 *previous)
 {
 	const DestroyedKeys *keys = erased->keys;
+	StringInfoData payload;
 
-	return EvidenceSign(
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:s?,s:s?}", "iss", "cauce", "jti", UuidText(id),
-				  "subject", erased->subject, "reason", erasure_reason, "erased_at",
-				  EvidenceTime(erased_at), "counts", json_loads(erased->counts, 0, NULL), "keys",
-				  KeyList(keys), "last_epoch",
-				  keys->count > 0 ? EvidenceDate(keys->last_epoch) : NULL, "previous_digest",
-				  previous != NULL ? EvidenceHex(previous) : NULL),
-		TYPE_CERTIFICATE);
+	initStringInfo(&payload);
+	JoseClaim(&payload, "iss", "cauce");
+	JoseClaim(&payload, "jti", UuidText(id));
+	JoseClaim(&payload, "subject", erased->subject);
+	JoseClaim(&payload, "reason", erasure_reason);
+	JoseClaim(&payload, "erased_at", EvidenceTime(erased_at));
+	JoseClaimJson(&payload, "counts",
+				  pg_server_to_any(erased->counts, (int) strlen(erased->counts), PG_UTF8));
+	JoseClaimJson(&payload, "keys", KeyList(keys));
+	JoseClaim(&payload, "last_epoch", keys->count > 0 ? EvidenceDate(keys->last_epoch) : NULL);
+	JoseClaim(&payload, "previous_digest", previous != NULL ? EvidenceHex(previous) : NULL);
+	return JoseSign(&payload, TYPE_CERTIFICATE);
 }
 
 /* IssueCertificate appends a certificate to the account's chain. */
@@ -267,36 +283,43 @@ IsErasing(const pg_uuid_t *account)
 	return erasing_account && SameUuid(&erased_account, account);
 }
 
+/* DeleteRowsOf deletes a session's rows from one table and gives their number. */
+static int64
+DeleteRowsOf(const char *table, SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account,
+			 const pg_uuid_t *session, bool quietly)
+{
+	if (quietly)
+		return QuietDelete(table, account, session, NULL, NULL);
+	return (int64) SpiRunSession(plan, sql, account, session, false);
+}
+
 /*
- * DeleteContent deletes everything that hangs on a session; the counts as JSON. Inside of an
- * SpiScope.
+ * DeleteContent deletes everything that hangs on a session, whose row has been deleted; the counts
+ * as JSON. Inside of an SpiScope.
  */
 static char *
-DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session)
+DeleteContent(const pg_uuid_t *account, const pg_uuid_t *session, bool quietly)
 {
-	static SPIPlanPtr segments = NULL;
-	static SPIPlanPtr reports = NULL;
-	static SPIPlanPtr alerts = NULL;
-	uint64 segment_count;
-	uint64 report_count;
-	uint64 alert_count;
+	static const struct
+	{
+		const char *name;
+		const char *counted;
+		const char *sql;
+	} tables[] = {
+		{"transcript_segment", "segments",
+		 "DELETE FROM cauce.transcript_segment WHERE account_id = $1 AND session_id = $2"},
+		{"report", "reports", "DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2"},
+		{"alert", "alerts", "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2"},
+	};
+	static SPIPlanPtr plans[lengthof(tables)];
 	StringInfoData counts;
 
-	segment_count = SpiRunSession(&segments,
-								  "DELETE FROM cauce.transcript_segment"
-								  " WHERE account_id = $1 AND session_id = $2",
-								  account, session, false);
-	report_count = SpiRunSession(
-		&reports, "DELETE FROM cauce.report WHERE account_id = $1 AND session_id = $2", account,
-		session, false);
-	alert_count =
-		SpiRunSession(&alerts, "DELETE FROM cauce.alert WHERE account_id = $1 AND session_id = $2",
-					  account, session, false);
 	initStringInfo(&counts);
-	appendStringInfo(&counts,
-					 "{\"sessions\": 1, \"segments\": " UINT64_FORMAT
-					 ", \"reports\": " UINT64_FORMAT ", \"alerts\": " UINT64_FORMAT,
-					 segment_count, report_count, alert_count);
+	appendStringInfoString(&counts, "{\"sessions\": 1");
+	for (Size i = 0; i < lengthof(tables); i++)
+		appendStringInfo(
+			&counts, ", \"%s\": " INT64_FORMAT, tables[i].counted,
+			DeleteRowsOf(tables[i].name, &plans[i], tables[i].sql, account, session, quietly));
 	if (!InCustody())
 		ProtectedErase(account, session, &counts);
 	appendStringInfoChar(&counts, '}');
@@ -312,23 +335,27 @@ RefuseHeld(void)
 					errhint("Ask for the hold to be released.")));
 }
 
+/* RequireNotHeld reads legal_hold. */
+void
+RequireNotHeld(HeapTuple row, TupleDesc descriptor)
+{
+	bool isnull;
+	Datum held = heap_getattr(row, SPI_fnumber(descriptor, "legal_hold"), descriptor, &isnull);
+
+	if (!isnull && DatumGetBool(held))
+		RefuseHeld();
+}
+
 /* cauce.hold_session(), BEFORE DELETE OR UPDATE FOR EACH ROW: a legal hold forbids it. */
 Datum
 cauce_hold_session(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	bool isnull;
-	Datum held;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("hold_session is a trigger FOR EACH ROW")));
-	held = heap_getattr(trigger->tg_trigtuple,
-						get_attnum(RelationGetRelid(trigger->tg_relation), "legal_hold"),
-						RelationGetDescr(trigger->tg_relation), &isnull);
-
-	if (!isnull && DatumGetBool(held))
-		RefuseHeld();
+	RequireNotHeld(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
 																	  : trigger->tg_trigtuple);
 }
@@ -399,7 +426,7 @@ cauce_erase_session(PG_FUNCTION_ARGS)
 	erasing = true;
 	PG_TRY();
 	{
-		counts = DeleteContent(&row.account, &row.id);
+		counts = DeleteContent(&row.account, &row.id, false);
 	}
 	PG_FINALLY();
 	{
@@ -523,6 +550,33 @@ DeleteBecause(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const
 	return deleted;
 }
 
+/* ReadSession is a QuietVisitor of the session that is erased, which must not be under legal hold. */
+static void
+ReadSession(HeapTuple row, TupleDesc descriptor, void *argument)
+{
+	RequireNotHeld(row, descriptor);
+	ReadRow(row, descriptor, argument);
+}
+
+/* EraseQuietly does what the triggers would do, without them. Inside of an SpiScope. */
+static bool
+EraseQuietly(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	DestroyedKeys destroyed;
+	DeletedRow row;
+	char *counts;
+
+	if (QuietDelete("session", account, session, ReadSession, &row) == 0)
+		return false;
+	DataKeyDestroy(account, session, &destroyed);
+	CAUCE_POINT("erase_key_destroyed");
+	counts = DeleteContent(account, session, true);
+	CAUCE_POINT("erase_content_deleted");
+	CertifyRow(&row, "session", counts, &destroyed);
+	CAUCE_POINT("erase_certified");
+	return true;
+}
+
 /* EraseSession erases a live session. */
 bool
 EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason)
@@ -531,6 +585,31 @@ EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *rea
 
 	return DeleteBecause(&plan, "DELETE FROM cauce.session WHERE account_id = $1 AND id = $2",
 						 account, session, reason);
+}
+
+/* EraseLockedSession erases one whose row the transaction has locked. */
+bool
+EraseLockedSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason)
+{
+	const char *before;
+	volatile bool erased = false;
+	SpiScope scope;
+	bool quietly;
+
+	SpiEnter(&scope, false);
+	quietly = QuietMay(ProtectedTables()) && QuietCanSessions();
+	before = ErasureBecause(reason);
+	PG_TRY();
+	{
+		erased = quietly ? EraseQuietly(account, session) : EraseSession(account, session, reason);
+	}
+	PG_FINALLY();
+	{
+		(void) ErasureBecause(before);
+	}
+	PG_END_TRY();
+	SpiLeave(&scope);
+	return erased;
 }
 
 /* EraseArchive erases an archived session. */

@@ -16,29 +16,21 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/pg_am_d.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "datakey.h"
 #include "erase.h"
 #include "identity.h"
 #include "injection.h"
 #include "protect.h"
+#include "quiet.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_delete_my_data);
@@ -125,82 +117,6 @@ HoldAccount(const pg_uuid_t *account)
 						errhint("Its erasure has been certified already.")));
 }
 
-/*
- * OnlyOurTriggers tells whether nothing but cauce's own triggers and foreign keys watches
- * what goes; those of protected tables have found their rows gone already.
- */
-static bool
-OnlyOurTriggers(void)
-{
-	static SPIPlanPtr plan = NULL;
-
-	return SpiRun(&plan,
-				  "SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
-				  " LEFT JOIN pg_class c ON c.oid = t.tgconstrrelid"
-				  " WHERE t.tgrelid IN ('cauce.session'::regclass, "
-				  "'cauce.transcript_segment'::regclass,"
-				  " 'cauce.report'::regclass, 'cauce.alert'::regclass,"
-				  " 'cauce.archived_session'::regclass, 'cauce.alert_rule'::regclass)"
-				  " AND CASE WHEN t.tgisinternal THEN c.relnamespace ELSE p.pronamespace END"
-				  " <> 'cauce'::regnamespace"
-				  " AND NOT EXISTS (SELECT FROM cauce.protected_table p WHERE p.\"table\" = c.oid)"
-				  " LIMIT 1",
-				  0, NULL, NULL, NULL, true) == 0;
-}
-
-/* IndexOf is the table's primary key where DeleteDirectly can be used, else InvalidOid. */
-static Oid
-IndexOf(Relation table)
-{
-	if (table->rd_rel->relkind != RELKIND_RELATION || table->rd_rel->relam != HEAP_TABLE_AM_OID)
-		return InvalidOid;
-	list_free(RelationGetIndexList(table));
-	return table->rd_pkindex;
-}
-
-/* DeleteRow deletes one row; with its session locked nobody else can have changed it. */
-static void
-DeleteRow(Relation table, ItemPointer row, Snapshot snapshot)
-{
-	TM_FailureData failure;
-
-	if (table_tuple_delete(table, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
-						   &failure, false) != TM_Ok)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("a row of table \"%s\" was changed while the account was erased",
-							   RelationGetRelationName(table)),
-						errhint("Try again.")));
-}
-
-/*
- * DeleteDirectly deletes an account's rows without the executor, which would collect all of
- * them for triggers with a transition table, also while these are off. account_id is the
- * first column of every primary key.
- */
-static uint64
-DeleteDirectly(Relation table, Oid index, const pg_uuid_t *account)
-{
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	AttrNumber column = get_attnum(RelationGetRelid(table), "account_id");
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple row;
-	uint64 rows = 0;
-
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(account));
-	scan = systable_beginscan(table, index, true, snapshot, 1, &key);
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		DeleteRow(table, &row->t_self, snapshot);
-		rows++;
-	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	CommandCounterIncrement();
-	return rows;
-}
-
 /* A table that rows of an account are deleted from. */
 typedef struct OwnTable
 {
@@ -214,22 +130,24 @@ typedef struct OwnTable
 		name, counted, "DELETE FROM cauce." name " WHERE account_id = $1"                          \
 	}
 
-/* DeleteFrom deletes an account's rows from one table and gives their number. */
-static uint64
-DeleteFrom(const OwnTable *own, SPIPlanPtr *plan, bool directly, const pg_uuid_t *account)
+/* HasCollectors tells whether the executor would collect a table's rows for triggers, also while these are off. */
+static bool
+HasCollectors(const char *name)
 {
-	Relation table = table_open(CauceTable(own->name), RowExclusiveLock);
-	Oid index = directly && table->trigdesc != NULL && table->trigdesc->trig_delete_old_table
-					? IndexOf(table)
-					: InvalidOid;
-	uint64 rows;
+	Relation table = table_open(CauceTable(name), RowExclusiveLock);
+	bool collects = table->trigdesc != NULL && table->trigdesc->trig_delete_old_table;
 
-	if (OidIsValid(index))
-		rows = DeleteDirectly(table, index, account);
-	else
-		rows = RunFor(plan, own->sql, account);
 	table_close(table, NoLock);
-	return rows;
+	return collects;
+}
+
+/* DeleteFrom deletes an account's rows from one table and gives their number. */
+static int64
+DeleteFrom(const OwnTable *own, SPIPlanPtr *plan, bool quietly, const pg_uuid_t *account)
+{
+	if (quietly && HasCollectors(own->name) && QuietCan(own->name, NULL))
+		return QuietDelete(own->name, account, NULL, NULL, NULL);
+	return (int64) RunFor(plan, own->sql, account);
 }
 
 /*
@@ -252,10 +170,10 @@ DeleteRows(const pg_uuid_t *account, bool quietly, StringInfo counts)
 
 	for (Size i = 0; i < lengthof(tables); i++)
 	{
-		uint64 rows = DeleteFrom(&tables[i], &plans[i], quietly, account);
+		int64 rows = DeleteFrom(&tables[i], &plans[i], quietly, account);
 
 		if (tables[i].counted != NULL)
-			appendStringInfo(counts, "%s\"%s\": " UINT64_FORMAT, counts->len > 1 ? ", " : "",
+			appendStringInfo(counts, "%s\"%s\": " INT64_FORMAT, counts->len > 1 ? ", " : "",
 							 tables[i].counted, rows);
 	}
 }
@@ -265,7 +183,7 @@ static void
 EraseRows(const pg_uuid_t *account, StringInfo counts)
 {
 	int level = NewGUCNestLevel();
-	bool quietly = OnlyOurTriggers();
+	bool quietly = QuietMay(ProtectedTables());
 
 	if (quietly)
 		(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,

@@ -74,26 +74,6 @@ EvidenceBytea(const uint8 *digest)
 	return PointerGetDatum(bytes);
 }
 
-/* EvidenceSign signs. */
-char *
-EvidenceSign(json_t *payload, const char *type)
-{
-	char *jws = NULL;
-
-	if (payload == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
-	{
-		jws = JoseSign(payload, type);
-	}
-	PG_FINALLY();
-	{
-		json_decref(payload);
-	}
-	PG_END_TRY();
-	return jws;
-}
-
 /* OpenEvidence is the payload of a statement of that type that this keyring signed; NULL for any other. */
 static Datum
 OpenEvidence(FunctionCallInfo fcinfo, const char *type)

@@ -22,7 +22,4 @@ extern void EvidenceDigest(const char *jws, uint8 *digest);
 extern char *EvidenceHex(const uint8 *digest);
 extern Datum EvidenceBytea(const uint8 *digest);
 
-/* EvidenceSign signs payload as a statement of that type (jose.h), and releases it; NULL for payload is out of memory. */
-extern char *EvidenceSign(json_t *payload, const char *type);
-
 #endif

@@ -17,11 +17,13 @@
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 
 #include "cipher.h"
 #include "jose.h"
 #include "keyring.h"
 #include "secret.h"
+#include "signing.h"
 
 #define JWKS_MAX_BYTES (256 * 1024)
 #define RSA_MIN_MODULUS_BYTES 256
@@ -233,22 +235,19 @@ SignedBy(const json_t *jws, const json_t *header, const json_t *keys, bool *know
 	return false;
 }
 
-/* OwnKey is the keyring's signing key; with its private part only for signing. */
+/* OwnKey is the public part of the keyring's signing key. */
 static json_t *
-OwnKey(bool private)
+OwnKey(void)
 {
-	json_error_t error;
-	json_t *key = json_loads(KeyringSigningKey(), 0, &error);
+	json_t *key = json_loads(KeyringSigningKey(), 0, NULL);
 
-	if (key != NULL && !private && !libjose.jwk_pub(NULL, key))
+	if (key != NULL && !libjose.jwk_pub(NULL, key))
 	{
 		json_decref(key);
 		key = NULL;
 	}
 	if (key == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the keyring's signing key is damaged"),
-						errhint("Restore the keyring file from its backup.")));
+		KeyringSigningKeyDamaged();
 	return key;
 }
 
@@ -413,7 +412,7 @@ VerifyAfresh(const char *token, TokenClaims *claims, bool *own)
 	PG_TRY();
 	{
 		if (*own)
-			keys = json_pack("[o]", OwnKey(false));
+			keys = json_pack("[o]", OwnKey());
 		if (jws != NULL)
 			refusal = VerifyParts(jws, header, payload,
 								  *own ? keys : json_object_get(key_set, "keys"), *own, claims);
@@ -509,51 +508,63 @@ JoseReadVerified(const char *token, TokenClaims *claims)
 	return read;
 }
 
-/* CompactText joins the parts of a signed flattened JWS. */
-static char *
-CompactText(const json_t *jws)
+/* AppendPart appends bytes as one part of a compact JWS. */
+static void
+AppendPart(StringInfo jws, const void *bytes, Size size)
 {
-	const char *protected = json_string_value(json_object_get(jws, "protected"));
-	const char *payload = json_string_value(json_object_get(jws, "payload"));
-	const char *signature = json_string_value(json_object_get(jws, "signature"));
+	size_t room = libjose.b64_enc_buf(bytes, size, NULL, 0);
 
-	if (protected == NULL || payload == NULL || signature == NULL)
-		return NULL;
-	return psprintf("%s.%s.%s", protected, payload, signature);
+	enlargeStringInfo(jws, (int) room);
+	if (libjose.b64_enc_buf(bytes, size, jws->data + jws->len, room) != room)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not encode in base64url")));
+	jws->len += (int) room;
+	jws->data[jws->len] = '\0';
+}
+
+/* JoseClaimJson appends a member. */
+void
+JoseClaimJson(StringInfo payload, const char *name, const char *json)
+{
+	appendStringInfoString(payload, payload->len == 0 ? "{\"" : ",\"");
+	appendStringInfoString(payload, name);
+	appendStringInfoString(payload, "\":");
+	appendStringInfoString(payload, json);
+}
+
+/* JoseClaim appends a string, or null. */
+void
+JoseClaim(StringInfo payload, const char *name, const char *value)
+{
+	JoseClaimJson(payload, name, value != NULL ? "" : "null");
+	if (value != NULL)
+		escape_json(payload, value);
 }
 
 /* JoseSign signs a payload. */
 char *
-JoseSign(const json_t *payload, const char *type)
+JoseSign(StringInfo payload, const char *type)
 {
-	json_t *key = OwnKey(true);
-	json_t *jws = json_pack("{s:o}", "payload", libjose.b64_enc_dump(payload));
-	json_t *signature = json_pack("{s:{s:s,s:O,s:s}}", "protected", "alg", "ES256", "kid",
-								  json_object_get(key, "kid"), "typ", type);
-	char *compact = NULL;
+	const char *header =
+		psprintf("{\"alg\":\"ES256\",\"kid\":\"" KEYRING_SIGN "\",\"typ\":\"%s\"}", type);
+	uint8 signature[SIGNATURE_BYTES];
+	StringInfoData jws;
 
-	PG_TRY();
-	{
-		if (jws != NULL && signature != NULL && libjose.jws_sig(NULL, jws, signature, key))
-			compact = CompactText(jws);
-	}
-	PG_FINALLY();
-	{
-		json_decref(signature);
-		json_decref(jws);
-		json_decref(key);
-	}
-	PG_END_TRY();
-	if (compact == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not sign")));
-	return compact;
+	appendStringInfoChar(payload, '}');
+	initStringInfo(&jws);
+	AppendPart(&jws, header, strlen(header));
+	appendStringInfoChar(&jws, '.');
+	AppendPart(&jws, payload->data, (Size) payload->len);
+	SigningSign(jws.data, (Size) jws.len, signature);
+	appendStringInfoChar(&jws, '.');
+	AppendPart(&jws, signature, sizeof(signature));
+	return jws.data;
 }
 
 /* JoseVerifyOwn opens what JoseSign made. */
 char *
 JoseVerifyOwn(const char *compact, const char *type)
 {
-	json_t *keys = json_pack("[o]", OwnKey(false));
+	json_t *keys = json_pack("[o]", OwnKey());
 	json_t *jws = SplitCompact(compact);
 	json_t *header = LoadPart(jws, "protected");
 	json_t *payload = LoadPart(jws, "payload");
@@ -577,7 +588,7 @@ JoseVerifyOwn(const char *compact, const char *type)
 char *
 JosePublicKeys(void)
 {
-	json_t *keys = json_pack("{s:[o]}", "keys", OwnKey(false));
+	json_t *keys = json_pack("{s:[o]}", "keys", OwnKey());
 	char *text = json_dumps(keys, JSON_COMPACT);
 	char *copy = text != NULL ? pstrdup(text) : NULL;
 

@@ -1,14 +1,14 @@
 /*
  * jose.h
- *		JSON Web Tokens in, JSON Web Signatures out; the cryptography is libjose's.
+ *		JSON Web Tokens in, JSON Web Signatures out; the cryptography is libjose's and OpenSSL's.
  *
  * Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7519 (JWT), RFC 8725 (best practice).
  */
 #ifndef CAUCE_JOSE_H
 #define CAUCE_JOSE_H
 
-
 #include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
 #include "utils/uuid.h"
 
 #include "libjose.h"
@@ -66,8 +66,15 @@ extern bool JoseReadVerified(const char *token, TokenClaims *claims);
 /* JoseTokenAudience is the audience that tokens must name. */
 extern const char *JoseTokenAudience(void);
 
+/*
+ * A payload is a StringInfo, empty at first. JoseClaim appends a member whose value is a string, in
+ * UTF-8, or null; JoseClaimJson one whose value is JSON already.
+ */
+extern void JoseClaim(StringInfo payload, const char *name, const char *value);
+extern void JoseClaimJson(StringInfo payload, const char *name, const char *json);
+
 /* JoseSign gives the compact JWS, palloc'd, of payload under the keyring's signing key. */
-extern char *JoseSign(const json_t *payload, const char *type);
+extern char *JoseSign(StringInfo payload, const char *type);
 
 /*
  * JoseVerifyOwn gives the payload, as palloc'd JSON text, of a JWS that JoseSign

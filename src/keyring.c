@@ -186,6 +186,15 @@ KeyringSigningKey(void)
 	return keyring.sign;
 }
 
+/* KeyringSigningKeyDamaged raises. */
+void
+KeyringSigningKeyDamaged(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("the keyring's signing key is damaged"),
+					errhint("Restore the keyring file from its backup.")));
+}
+
 /* ForgetKeyring wipes what this process holds of the keyring. */
 static void
 ForgetKeyring(Keyring *old)

@@ -71,4 +71,7 @@ extern EpochDay KeyringLastEpoch(void);
 /* KeyringSigningKey is the JWK text of the private signing key; secret, do not keep. */
 extern const char *KeyringSigningKey(void);
 
+/* KeyringSigningKeyDamaged raises 55000. */
+extern void KeyringSigningKeyDamaged(void);
+
 #endif

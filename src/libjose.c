@@ -36,10 +36,9 @@ LibJoseInit(void)
 						errdetail("%s", dlerror()), errhint("Install the package libjose0.")));
 	Find(library, "jose_b64_dec", &libjose.b64_dec);
 	Find(library, "jose_b64_enc", &libjose.b64_enc);
-	Find(library, "jose_b64_enc_dump", &libjose.b64_enc_dump);
+	Find(library, "jose_b64_enc_buf", &libjose.b64_enc_buf);
 	Find(library, "jose_jwk_gen", &libjose.jwk_gen);
 	Find(library, "jose_jwk_pub", &libjose.jwk_pub);
-	Find(library, "jose_jws_sig", &libjose.jws_sig);
 	Find(library, "jose_jws_ver", &libjose.jws_ver);
 
 	/* Keys pass through jansson's trees while a keyring is read or a signature made. */

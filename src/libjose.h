@@ -23,10 +23,10 @@ typedef struct LibJose
 {
 	size_t (*b64_dec)(const json_t *text, void *out, size_t size);
 	json_t *(*b64_enc)(const void *in, size_t size);
+	size_t (*b64_enc_buf)(const void *in, size_t size, void *out, size_t room);
 	json_t *(*b64_enc_dump)(const json_t *tree);
 	bool (*jwk_gen)(jose_cfg_t *cfg, json_t *jwk);
 	bool (*jwk_pub)(jose_cfg_t *cfg, json_t *jwk);
-	bool (*jws_sig)(jose_cfg_t *cfg, json_t *jws, json_t *sig, const json_t *jwk);
 	bool (*jws_ver)(jose_cfg_t *cfg, const json_t *jws, const json_t *sig, const json_t *jwk,
 					bool all);
 } LibJose;

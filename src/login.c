@@ -99,6 +99,13 @@ Leader(void)
 	return MyProc != NULL ? MyProc->lockGroupLeader : NULL;
 }
 
+/* LeaderIsAccount tells whether this is a parallel worker of an account's login. */
+static bool
+LeaderIsAccount(void)
+{
+	return IsParallelWorker() && SharedLoginOf(Leader()) != 0;
+}
+
 /* LoginForget forgets, yet until somebody looks again the login is taken for what it was. */
 void
 LoginForget(void)
@@ -127,7 +134,7 @@ LoginChannel(void)
 static Oid
 LoginRole(void)
 {
-	if (IsParallelWorker() ? SharedLoginOf(Leader()) == 0 : MyProcPort == NULL || am_walsender)
+	if (IsParallelWorker() ? !LeaderIsAccount() : MyProcPort == NULL || am_walsender)
 		return InvalidOid;
 	return GetAuthenticatedUserId();
 }
@@ -272,5 +279,5 @@ LoginKnown(void)
 bool
 LoginMayBe(void)
 {
-	return found || (presumed && debug_query_string != NULL);
+	return found || (debug_query_string != NULL && (presumed || (!known && LeaderIsAccount())));
 }

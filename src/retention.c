@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
@@ -14,10 +15,16 @@
 #include "archive.h"
 #include "clock.h"
 #include "erase.h"
+#include "identity.h"
 #include "retention.h"
 #include "spi.h"
 
 PG_FUNCTION_INFO_V1(cauce_perform_retention);
+
+/* Any role may listen there, so that counts are all that is told. */
+#define CHANNEL "cauce_retention"
+/* Above this share PostgreSQL's queue of notifications is left to others: where it is full, a commit fails. */
+#define QUEUE_LEFT_TO_OTHERS 0.9
 
 typedef enum DueAction
 {
@@ -31,21 +38,25 @@ typedef struct DueSession
 	pg_uuid_t account;
 	pg_uuid_t session;
 	DueAction action;
+	bool has_organization; /* of a session that is to be archived */
+	pg_uuid_t organization;
 } DueSession;
 
 /*
  * Sessions are taken in the order of accounts, so that two runners lock the
- * accounts' certificate chains in the same order.
+ * accounts' certificate chains in the same order. Their accounts are locked as an archive's foreign key does,
+ * which finds them so: by each session's subtransaction anew, the locks on a row would grow into a list.
  */
 static const char DueSessions[] =
 	"SELECT s.account_id, s.id,"
-	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive'"
+	" coalesce(a.retention_action, o.retention_action, 'archive') = 'archive', s.organization_id"
 	" FROM cauce.session s JOIN cauce.account a ON a.id = s.account_id"
 	" LEFT JOIN cauce.organization o ON o.id = s.organization_id"
 	" WHERE s.retain_until <= now() AND NOT s.legal_hold AND NOT EXISTS"
 	" (SELECT 1 FROM cauce.retention_failure f WHERE f.account_id = s.account_id"
 	"  AND f.session_id = s.id AND f.retry_at > now())"
-	" ORDER BY s.account_id, s.retain_until LIMIT $1 FOR UPDATE OF s SKIP LOCKED";
+	" ORDER BY s.account_id, s.retain_until LIMIT $1 FOR UPDATE OF s SKIP LOCKED"
+	" FOR KEY SHARE OF a SKIP LOCKED";
 
 static const char DueArchives[] =
 	"SELECT account_id, id FROM cauce.archived_session d"
@@ -71,6 +82,20 @@ FollowsPublisher(void)
 	return follows;
 }
 
+/* ReadSession reads what is due to a session, row at of the result. */
+static void
+ReadSession(uint64 at, DueSession *due)
+{
+	bool isnull;
+	Datum organization;
+
+	due->action = DatumGetBool(SpiValue(at, 3, &isnull)) ? DUE_ARCHIVE : DUE_DELETE;
+	organization = SpiValue(at, 4, &isnull);
+	due->has_organization = due->action == DUE_ARCHIVE && !isnull;
+	if (due->has_organization)
+		due->organization = *DatumGetUUIDP(organization);
+}
+
 /* ReadDue appends what one of the queries above finds; gives the new count. */
 static int
 ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int count, int max)
@@ -92,9 +117,29 @@ ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int c
 		if (archives)
 			one->action = DUE_DELETE_ARCHIVE;
 		else
-			one->action = DatumGetBool(SpiValue(i, 3, &isnull)) ? DUE_ARCHIVE : DUE_DELETE;
+			ReadSession(i, one);
 	}
 	return count;
+}
+
+/* HoldOrganizations does so with organizations. */
+static void
+HoldOrganizations(const DueSession *due, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	const pg_uuid_t *last = NULL;
+	Oid types[] = {UUIDOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		Datum values[] = {UUIDPGetDatum(&due[i].organization)};
+
+		if (!due[i].has_organization || (last != NULL && SameUuid(last, &due[i].organization)))
+			continue;
+		last = &due[i].organization;
+		SpiRunLatest(&plan, "SELECT FROM cauce.organization WHERE id = $1 FOR KEY SHARE", 1, types,
+					 values, NULL);
+	}
 }
 
 /* Process does what is due to one session. */
@@ -104,10 +149,10 @@ Process(const DueSession *due)
 	switch (due->action)
 	{
 		case DUE_ARCHIVE:
-			(void) ArchiveSession(&due->account, &due->session);
+			(void) ArchiveSession(&due->account, &due->session, true);
 			break;
 		case DUE_DELETE:
-			(void) EraseSession(&due->account, &due->session, "retention");
+			(void) EraseLockedSession(&due->account, &due->session, "retention");
 			break;
 		case DUE_DELETE_ARCHIVE:
 			(void) EraseArchive(&due->account, &due->session, "retention");
@@ -151,20 +196,6 @@ RecordFailure(const DueSession *due, const Failure *failure)
 	SpiLeave(&scope);
 }
 
-/* ForgetFailure: what went well needs no retry. */
-static void
-ForgetFailure(const DueSession *due)
-{
-	static SPIPlanPtr plan = NULL;
-	SpiScope scope;
-
-	SpiEnter(&scope, false);
-	SpiRunSession(&plan,
-				  "DELETE FROM cauce.retention_failure WHERE account_id = $1 AND session_id = $2",
-				  &due->account, &due->session, false);
-	SpiLeave(&scope);
-}
-
 /* MessageOfError is what an error says without its values; NULL where it is nothing but a value. */
 static const char *
 MessageOfError(const ErrorData *error)
@@ -187,7 +218,6 @@ TryProcess(const DueSession *due)
 	PG_TRY();
 	{
 		Process(due);
-		ForgetFailure(due);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -238,8 +268,8 @@ MessageOf(const RetentionResult *result, int sqlerrcode)
 }
 
 /*
- * FinishRun closes it, forgets failures of sessions that others have erased since, and prunes the
- * history: a month of empty runs, 400 days of others.
+ * FinishRun closes it, forgets failures of sessions that have been erased or archived since, and prunes
+ * the history: a month of empty runs, 400 days of others.
  */
 static void
 FinishRun(const RetentionResult *result, int sqlerrcode)
@@ -267,8 +297,8 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 	SpiRun(&forget,
 		   "DELETE FROM cauce.retention_failure f WHERE NOT EXISTS (SELECT FROM cauce.session s"
 		   " WHERE s.account_id = f.account_id AND s.id = f.session_id)"
-		   " AND NOT EXISTS (SELECT FROM cauce.archived_session a"
-		   " WHERE a.account_id = f.account_id AND a.id = f.session_id)",
+		   " AND NOT EXISTS (SELECT FROM cauce.archived_session a WHERE a.account_id = f.account_id"
+		   " AND a.id = f.session_id AND a.archived_at < f.failed_at)",
 		   0, NULL, NULL, NULL, false);
 	if (!result->held)
 		SpiRun(&prune,
@@ -276,6 +306,17 @@ FinishRun(const RetentionResult *result, int sqlerrcode)
 			   " OR (started_at < now() - interval '30 days' AND archived + deleted + failed = 0)",
 			   0, NULL, NULL, NULL, false);
 	SpiLeave(&scope);
+}
+
+/* Tell notifies whoever listens of what the transaction did, once it is committed; of nothing, nobody. */
+static void
+Tell(const RetentionResult *result)
+{
+	double usage = DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0));
+
+	if (result->archived + result->deleted + result->failed > 0 && usage < QUEUE_LEFT_TO_OTHERS)
+		Async_Notify(CHANNEL, psprintf("{\"archived\": %d, \"deleted\": %d, \"failed\": %d}",
+									   result->archived, result->deleted, result->failed));
 }
 
 /*
@@ -301,7 +342,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 {
 	static SPIPlanPtr sessions = NULL;
 	static SPIPlanPtr archives = NULL;
-	DueSession *due = palloc(sizeof(DueSession) * max_sessions);
+	DueSession *due = palloc0(sizeof(DueSession) * max_sessions);
 	SpiScope scope;
 	int last_failure = 0;
 	int count = 0;
@@ -314,6 +355,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	if (!result->held && !FollowsPublisher())
 	{
 		count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);
+		HoldOrganizations(due, count);
 		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
 	}
 	SpiLeave(&scope);
@@ -336,6 +378,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 			result->deleted++;
 	}
 	FinishRun(result, last_failure);
+	Tell(result);
 	pfree(due);
 }
 

@@ -76,7 +76,8 @@ SealUnder(const uint8 *secret, const pg_uuid_t *key, uint16 generation, uint8 fl
 {
 	SealedHeader header;
 	Size packed_size = 0;
-	char *packed = flags & SEALED_COMPRESSED ? NULL : Compress(bytes, size, &packed_size);
+	int level = (flags & SEALED_KIND_MASK) == SEALED_BUNDLE ? COMPRESS_BUNDLE : COMPRESS_VALUE;
+	char *packed = flags & SEALED_COMPRESSED ? NULL : Compress(bytes, size, level, &packed_size);
 	const char *content = packed != NULL ? packed : bytes;
 	Size content_size = packed != NULL ? packed_size : size;
 	Size total = VARHDRSZ + SEALED_MIN_BYTES + content_size;
@@ -149,6 +150,7 @@ SealAtInput(SealedKind kind, const char *bytes, Size size)
 	const Identity *who = CurrentIdentity();
 	const DataKey *durable = NULL;
 
+	CHECK_FOR_INTERRUPTS(); /* a function may read many values in a row and look for none, like json_populate_recordset */
 	RequireLength(size, MaxAllocSize - VARHDRSZ - 1, "In the clear");
 	if (who != NULL)
 		durable = DataKeyForAccount(&who->account);

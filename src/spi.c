@@ -106,15 +106,15 @@ SpiReturn(const SpiActor *before)
 	SetUserIdAndSecContext(before->user, before->security);
 }
 
-/* Prepare prepares a statement whose plan is kept, once a process. */
+/* Prepare prepares a statement whose plan is kept, once a process; options are of cursors. */
 static void
-Prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+Prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, int options)
 {
 	SPIPlanPtr fresh;
 
 	if (*plan != NULL)
 		return;
-	fresh = SPI_prepare(sql, nargs, types);
+	fresh = SPI_prepare_cursor(sql, nargs, types, options);
 	if (fresh == NULL || SPI_keepplan(fresh) != 0)
 		elog(ERROR, "could not prepare: %s", SPI_result_code_string(SPI_result));
 	*plan = fresh;
@@ -127,11 +127,20 @@ SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, 
 {
 	int result;
 
-	Prepare(plan, sql, nargs, types);
+	Prepare(plan, sql, nargs, types, 0);
 	result = SPI_execute_plan(*plan, values, nulls, read_only, 0);
 	if (result < 0)
 		elog(ERROR, "could not run: %s", SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+/* SpiRunGeneric runs a statement whose one plan is kept. */
+uint64
+SpiRunGeneric(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
+			  bool read_only)
+{
+	Prepare(plan, sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
+	return SpiRun(plan, sql, nargs, types, values, NULL, read_only);
 }
 
 /* SpiExecuteLatest runs a plan with the latest snapshot. */
@@ -151,7 +160,7 @@ uint64
 SpiRunLatest(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
 			 const char *nulls)
 {
-	Prepare(plan, sql, nargs, types);
+	Prepare(plan, sql, nargs, types, 0);
 	return SpiExecuteLatest(*plan, values, nulls);
 }
 

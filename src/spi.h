@@ -37,6 +37,13 @@ extern uint64 SpiRun(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, D
 					 const char *nulls, bool read_only);
 
 /*
+ * SpiRunGeneric is SpiRun for values that may be large and are not NULL: a plan made for them would hold
+ * them, and be copied with them, beyond the reach of interrupts.
+ */
+extern uint64 SpiRunGeneric(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
+							bool read_only);
+
+/*
  * SpiRunLatest is SpiRun for a statement that must miss nothing that is committed now,
  * whatever the transaction's isolation: one that writes, or locks. What others have
  * changed since a REPEATABLE READ transaction began is written over, or is a 40001 when

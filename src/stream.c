@@ -35,8 +35,7 @@ cauce_stream_token(PG_FUNCTION_ARGS)
 	int64 ttl = SecondsOf(PG_GETARG_INTERVAL_P(1));
 	const Identity *who = RequireOwner();
 	int64 now = (int64) time(NULL);
-	json_t *payload;
-	char *token = NULL;
+	StringInfoData payload;
 
 	if (ttl < 1 || ttl > STREAM_MAX_SECONDS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -48,20 +47,14 @@ cauce_stream_token(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("you have no such live session"),
 				 errhint("A stream token is for one of your sessions with status live.")));
 	DataKeyCheckKeyring();
-	payload =
-		json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I}", "iss", "cauce", "aud", JoseTokenAudience(),
-				  "sub", who->subject, "scope", "stream", "session", UuidText(session), "purpose",
-				  who->purpose, "iat", (json_int_t) now, "exp", (json_int_t) (now + ttl));
-	if (payload == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
-	{
-		token = JoseSign(payload, TYPE_STREAM_TOKEN);
-	}
-	PG_FINALLY();
-	{
-		json_decref(payload);
-	}
-	PG_END_TRY();
-	PG_RETURN_TEXT_P(cstring_to_text(token));
+	initStringInfo(&payload);
+	JoseClaim(&payload, "iss", "cauce");
+	JoseClaim(&payload, "aud", JoseTokenAudience());
+	JoseClaim(&payload, "sub", who->subject);
+	JoseClaim(&payload, "scope", "stream");
+	JoseClaim(&payload, "session", UuidText(session));
+	JoseClaim(&payload, "purpose", who->purpose);
+	JoseClaimJson(&payload, "iat", psprintf(INT64_FORMAT, now));
+	JoseClaimJson(&payload, "exp", psprintf(INT64_FORMAT, now + ttl));
+	PG_RETURN_TEXT_P(cstring_to_text(JoseSign(&payload, TYPE_STREAM_TOKEN)));
 }

@@ -3,8 +3,8 @@
 //	node test/find_keys.mjs KEYRING ROWS CORE
 //
 // KEYRING is the keyring's file; ROWS a file with the rows of cauce.data_key, one JSON object a line. Prints a line
-// for each place in CORE where one of their keys begins (or what is derived of it for an account's row), in bytes or as the keyring's file writes it, and at
-// last how many keys it looked for.
+// for each place in CORE where one of their keys begins (or what is derived of it for an account's row), in bytes or as the keyring's file writes it (the
+// signing key also with its last byte first, as OpenSSL keeps a number), and at last how many keys it looked for.
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readKeyring, rowKey, unwrap } from './open_sealed.mjs';
 
@@ -13,7 +13,8 @@ const [keyringFile, rowsFile, coreFile] = process.argv.slice(2);
 const keyring = readKeyring(keyringFile);
 const rows = readFileSync(rowsFile, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 const dataKeys = rows.map((row) => [`data key ${row.id}`, unwrap(keyring, row)]);
-const keys = [...keyring, ...dataKeys, ...dataKeys.map(([name, key]) => [`${name}, derived`, rowKey(key)])];
+const sign = Buffer.from(JSON.parse(readFileSync(keyringFile, 'utf8')).keys.find(({ kid }) => kid === 'sign').d, 'base64url');
+const keys = [...keyring, ['sign', sign], ['sign, last byte first', Buffer.from(sign).reverse()], ...dataKeys, ...dataKeys.map(([name, key]) => [`${name}, derived`, rowKey(key)])];
 const wanted = keys.flatMap(([name, key]) => [[name, key], [`${name} in base64url`, Buffer.from(key.toString('base64url'))]]);
 
 // Few offsets begin with three bytes that some key begins with.

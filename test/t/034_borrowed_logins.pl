@@ -88,6 +88,9 @@ subtest 'parallel workers are whoever their leader is' => sub {
 	$cluster->superuser(q{CREATE TABLE public.plain AS SELECT 'x' AS note FROM generate_series(1, 20000); GRANT SELECT ON public.plain TO nora; ANALYZE public.plain});
 	my $wrong = $cluster->try_sql(nora => undef, "$parallel SELECT sum((note || 'qzparallel')::int) FROM public.plain");
 	like($wrong->{err}, qr/22P02.*xqzparallel.*parallel worker/s, 'the client is told of an error in one');
+	# Of many workers some begin when their leader has failed already, and fail before they do anything.
+	$cluster->superuser('ALTER TABLE public.plain SET (parallel_workers = 8)');
+	$cluster->try_sql(nora => undef, "$parallel SET max_parallel_workers_per_gather = 8; SELECT sum((note || 'qzparallel')::int) FROM public.plain") for 1 .. 15;
 	unlike($cluster->log, qr/qzparallel/, 'but not the log');
 	for my $role (qw(sara member app postgres))
 	{

@@ -177,6 +177,24 @@ subtest 'a connection that has the keys notices a change of the file' => sub {
 	$session->close;
 };
 
+subtest 'a signing key that is damaged signs nothing' => sub {
+	# Nobody could verify what is signed with a private part that is not the public one's.
+	my $foreign_sign = (grep { $_->{kid} eq 'sign' } @{ $json->decode($foreign)->{keys} })[0];
+	for my $part (qw(x y d))
+	{
+		for my $damaged ($foreign_sign->{$part}, 'AAAA')
+		{
+			my $set = $json->decode($right);
+			$_->{kid} eq 'sign' and $_->{$part} = $damaged for @{ $set->{keys} };
+			put($file, $json->encode($set));
+			my $result = $cluster->try_sql(app => $token, 'BEGIN; DELETE FROM cauce.report; ROLLBACK');
+			like("$result->{sqlstate} $result->{err}", qr/^55000 .*the keyring's signing key is damaged/s, "$part: " . length $damaged);
+		}
+	}
+	put($file, $right);
+	is($cluster->try_sql(app => $token, 'BEGIN; DELETE FROM cauce.report; ROLLBACK')->{sqlstate}, '', 'the right one does');
+};
+
 subtest 'a second database' => sub {
 	$cluster->superuser('CREATE DATABASE second');
 	my %second = (database => 'second');

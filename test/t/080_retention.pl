@@ -172,6 +172,21 @@ subtest 'restore is lossless' => sub {
 	$after = $everything->();
 	same($after->{$_}, $before->{$_}, "$_: whatever the client's settings") for sort keys %$before;
 
+	# Retention moves rows in a way of its own; what it makes is the same.
+	my $opened = "SELECT jsonb_pretty(cauce.open_archive(account_id, id, bundle) #- '{session,started_at}' #- '{session,retain_until}' #- '{session,retention_days}')
+		FROM cauce.archived_session WHERE id = '$id'";
+	mine("SELECT cauce.archive_session('$id')");
+	my $bundle = mine($opened);
+	mine("SELECT cauce.restore_session('$id')");
+	my $began = mine("SELECT started_at FROM cauce.session WHERE id = '$id'");
+	due($id, 'now()');
+	is(run_retention(), '1|0|0', 'retention archives it');
+	same(mine($opened), $bundle, 'to the same bundle');
+	mine("SELECT cauce.restore_session('$id')");
+	$superuser->query("UPDATE cauce.session SET started_at = '$began' WHERE id = '$id'");
+	$after = $everything->();
+	same($after->{$_}, $before->{$_}, "$_: archived by retention") for sort keys %$before;
+
 	mine("SELECT cauce.archive_session('$id')");
 	is($cluster->try_sql(app => $token, "SELECT cauce.archive_session('$id')")->{sqlstate}, '42501', 'an archive is not archived again');
 	mine("DELETE FROM cauce.archived_session WHERE id = '$id'");
@@ -229,6 +244,41 @@ subtest 'a session that fails stops nobody else' => sub {
 	mine("SELECT cauce.restore_session('$_')") for $good, $bad, $other;
 	is(mine(q{SELECT count(*) FROM cauce.transcript_segment WHERE body = 'words'}), '3', 'all restore');
 	mine('DELETE FROM cauce.session');
+};
+
+subtest 'whoever watches cauce\'s tables is told by retention, too' => sub {
+	my $gone = { archive => '1|0|0', delete => '0|1|0' };
+	my $heal = 'UPDATE cauce.retention_failure SET retry_at = now()';
+	$superuser->query(q{CREATE TABLE public.watched (a text); CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.watched VALUES ('x'); RETURN NULL; END $$});
+	for my $action (qw(archive delete))
+	{
+		mine("SELECT cauce.set_retention(90, '$action')");
+		$superuser->query('CREATE TRIGGER watch AFTER DELETE ON cauce.transcript_segment FOR EACH ROW EXECUTE FUNCTION public.watch()');
+		new_session('now()');
+		is(run_retention(), $gone->{$action}, "$action: it goes");
+		is($superuser->query('SELECT count(*) FROM public.watched'), 1, 'a trigger sees it');
+		$superuser->query('DROP TRIGGER watch ON cauce.transcript_segment; TRUNCATE public.watched');
+
+		$superuser->query(q{CREATE RULE watch AS ON DELETE TO cauce.transcript_segment DO ALSO INSERT INTO public.watched VALUES ('x')});
+		new_session('now()');
+		# PostgreSQL has no such rules on a DELETE in a WITH, which archiving is.
+		is(run_retention(), $action eq 'archive' ? '0|0|1' : '0|1|0', "$action: a rule is not passed by");
+		is($superuser->query('SELECT count(*) > 0 FROM public.watched'), $action eq 'archive' ? 'f' : 't', 'it runs, or nothing goes');
+		$superuser->query("DROP RULE watch ON cauce.transcript_segment; $heal");
+		is(run_retention(), '1|0|0', 'without it, it goes') if $action eq 'archive';
+
+		$superuser->query('CREATE TABLE public.follows (a uuid, s uuid, FOREIGN KEY (a, s) REFERENCES cauce.session)');
+		my $id = new_session('now()');
+		$superuser->query("INSERT INTO public.follows SELECT account_id, id FROM cauce.session WHERE id = '$id'");
+		is(run_retention(), '0|0|1', "$action: what a row of another table refers to stays");
+		is($superuser->query('SELECT sqlstate FROM cauce.retention_failure'), $action eq 'archive' ? '0A000' : '23503', 'and is recorded');
+		is(where_is($id), 'live key 1 segments', 'whole');
+		$superuser->query("DROP TABLE public.follows; $heal");
+		is(run_retention(), $gone->{$action}, 'without that row it goes');
+	}
+	is($superuser->query('SELECT count(*) FROM cauce.retention_failure'), 0, 'no failure is left');
+	$superuser->query('DROP TABLE public.watched; DROP FUNCTION public.watch()');
+	mine('SELECT cauce.set_retention(NULL, NULL); DELETE FROM cauce.archived_session');
 };
 
 subtest 'a shorter retention waits' => sub {

@@ -42,6 +42,8 @@ my $mine = CauceSession->open($cluster, app => $token);
 my $write = q{UPDATE cauce.account SET display_name = 'qzcanary name' WHERE id = cauce.account_id();
 	INSERT INTO cauce.session (title, client) VALUES ('qzcanary title', 'qzcanary client');
 	INSERT INTO cauce.report (session_id, body) SELECT id, repeat('qzcanary report ', 100) FROM cauce.session};
+# A certificate is signed.
+my $erase = q{INSERT INTO cauce.report (session_id, body) SELECT id, 'x' FROM cauce.session; DELETE FROM cauce.report WHERE body = 'x'};
 my $read = 'SELECT display_name FROM cauce.account; SELECT title FROM cauce.session; SELECT body FROM cauce.report';
 $mine->query($write);
 like($mine->query($read), qr/^(qzcanary.*\n?){3}$/, 'a session seals and opens');
@@ -80,6 +82,7 @@ subtest 'where the server\'s own limit is 0 already' => sub {
 $cluster->pg_ctl('restart', '-c', '-m', 'fast')->{status} == 0 or BAIL_OUT('the server does not restart');
 ($plain, $mine) = map { CauceSession->open($cluster, 'app', $_) } undef, $token;
 $mine->query($write);
+$mine->query($erase);
 $mine->query($read);
 
 subtest 'a core that is taken by force' => sub {
@@ -112,6 +115,10 @@ subtest 'a core that is taken by force' => sub {
 	# In a transaction AES key schedules, which begin with the key, are in OpenSSL's own memory.
 	$mine->query('BEGIN; SELECT body FROM cauce.report \g /dev/null');
 	is_deeply([ grep { !/^data key|^\d+ keys$/ } $found->($core->($mine)) ], [], 'nor a master or epoch key while a transaction is open');
+	$mine->query('COMMIT');
+
+	$mine->query("BEGIN; $erase");
+	is_deeply([ grep { /^sign/ } $found->($core->($mine)) ], [], 'nor the signing key once a certificate is signed');
 	$mine->query('COMMIT');
 
 	# The search does find keys.

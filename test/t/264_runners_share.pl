@@ -43,6 +43,30 @@ subtest 'due_session says what a run takes' => sub {
 	is(superuser('SELECT count(*) FROM cauce.due_session'), '0', 'nothing is left');
 };
 
+subtest 'a row that is being changed' => sub {
+	for my $action (qw(archive delete))
+	{
+		due($token, 1);
+		superuser("UPDATE cauce.account SET retention_action = '$action' WHERE subject = 'north-pro'");
+		my $id = superuser('SELECT id FROM cauce.due_session');
+		# As a rotation of keys does it, without asking about the session.
+		my $changer = CauceSession->open($cluster, 'postgres');
+		$changer->query("SET session_replication_role = replica; BEGIN; UPDATE cauce.transcript_segment SET speaker = 'changed' WHERE session_id = '$id' AND seq = 2");
+		my $runner = CauceSession->open($cluster, 'postgres');
+		$runner->{in} .= "SELECT archived, deleted, failed FROM cauce.run_retention();\n";
+		$runner->{run}->pump_nb;
+		ok($cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%run_retention%' AND wait_event_type = 'Lock'}, '1'), "$action: is waited for");
+		$changer->query('COMMIT');
+		is($runner->try('SELECT 1')->{out}, ($action eq 'archive' ? '1|0|0' : '0|1|0') . "\n1", 'and its session goes');
+		is(superuser("SELECT count(*) FROM cauce.transcript_segment WHERE session_id = '$id'"), '0', 'whole');
+		is($cluster->sql(app => $token, "SELECT string_agg(s->>'speaker', ',') || ' ' || count(*) FROM cauce.archived_session a, jsonb_array_elements(cauce.open_archive(account_id, id, bundle)->'transcript_segment') s WHERE a.id = '$id'"),
+			'changed 3', 'as it is now') if $action eq 'archive';
+		$cluster->sql(app => $token, 'DELETE FROM cauce.archived_session WHERE id = ' . "'$id'");
+		$_->close for $changer, $runner;
+	}
+	superuser(q{UPDATE cauce.account SET retention_action = NULL WHERE subject = 'north-pro'});
+};
+
 subtest 'all at once' => sub {
 	due($token, MANY);
 	my $before = superuser('SELECT coalesce(max(id), 0) FROM cauce.retention_run');

@@ -60,10 +60,11 @@ sub new_session
 	return ($id, $key);
 }
 
-# states says of all sessions at once where they are; whatever is not whole is `broken`.
-sub states
+# seen says of all sessions at one moment where they are (whatever is not whole is `broken`), and of every key that was
+# destroyed how many certificates name it; a worker may go on at any moment.
+sub seen
 {
-	my $rows = $cluster->superuser(q~SELECT i.id, CASE
+	my $rows = $cluster->superuser(q~SELECT 'state', i.id::text, CASE
 			WHEN live AND NOT archived AND segments = 3 AND reports = 1 AND notes = 2 AND keys = 1 THEN 'live'
 			WHEN archived AND NOT live AND segments + reports + notes = 0 AND keys = 1 THEN 'archived'
 			WHEN NOT live AND NOT archived AND segments + reports + notes + keys = 0 THEN 'gone'
@@ -71,15 +72,15 @@ sub states
 		FROM unnest('{~ . join(',', keys %session) . q~}'::uuid[]) i (id), LATERAL (SELECT EXISTS (SELECT FROM cauce.session s WHERE s.id = i.id) AS live,
 			EXISTS (SELECT FROM cauce.archived_session a WHERE a.id = i.id) AS archived,
 			(SELECT count(*) FROM cauce.transcript_segment t WHERE t.session_id = i.id) AS segments, (SELECT count(*) FROM cauce.report r WHERE r.session_id = i.id) AS reports,
-			(SELECT count(*) FROM public.note n WHERE n.visit = i.id) AS notes, (SELECT count(*) FROM cauce.data_key k WHERE k.session_id = i.id) AS keys) x~);
-	return { map { split /\|/, $_, 2 } split /\n/, $rows };
-}
-
-# proofs says how many certificates name the key of a session that was erased, and whether every chain verifies.
-sub proofs
-{
-	my %proof = map { split /\|/ } split /\n/, $cluster->superuser(q{SELECT k, count(*) FROM cauce.erasure_certificate c, jsonb_array_elements_text(cauce.open_certificate(c.jws)->'keys') k GROUP BY 1});
-	return \%proof;
+			(SELECT count(*) FROM public.note n WHERE n.visit = i.id) AS notes, (SELECT count(*) FROM cauce.data_key k WHERE k.session_id = i.id) AS keys) x
+		UNION ALL SELECT 'proof', k, count(*)::text FROM cauce.erasure_certificate c, jsonb_array_elements_text(cauce.open_certificate(c.jws)->'keys') k GROUP BY 2~);
+	my %seen = (state => {}, proof => {});
+	for my $row (split /\n/, $rows)
+	{
+		my ($what, $id, $value) = split /\|/, $row, 3;
+		$seen{$what}{$id} = $value;
+	}
+	return @seen{qw(state proof)};
 }
 
 # order leaves the order to strike.
@@ -209,7 +210,7 @@ for my $plan (@plan)
 		last;
 	}
 	my @wrong;
-	my ($states, $proofs) = (states(), proofs());
+	my ($states, $proofs) = seen();
 	for my $id (keys %session)
 	{
 		my ($state, $proven) = ($states->{$id}, $proofs->{ $session{$id}{key} } // 0);
@@ -221,7 +222,7 @@ for my $plan (@plan)
 	my $ended = 0;
 	for (1 .. 100)
 	{
-		$states = states();
+		($states) = seen();
 		last if $ended = !grep { $states->{$_} ne $session{$_}{end} } keys %session;
 		select undef, undef, undef, 0.1;
 	}
@@ -232,7 +233,7 @@ cmp_ok($kills, '==', scalar @plan, 'as many kills as there were to be');
 
 subtest 'in the end' => sub {
 	is($cluster->superuser('SELECT count(*) FROM cauce.erasure_certificate c WHERE NOT cauce.verify_certificate(c.id)'), '0', 'every certificate verifies');
-	my $proofs = proofs();
+	my (undef, $proofs) = seen();
 	is(join(' ', grep { ($proofs->{ $session{$_}{key} } // 0) != ($session{$_}{end} eq 'gone' ? 1 : 0) } keys %session), '', 'and is the only one');
 	# What was made due is older than anything may be kept: restored, it is due again at once.
 	$cluster->configure("cauce.retention_naptime = '1d'");

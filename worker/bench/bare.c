@@ -125,7 +125,9 @@ Segments(Bench *bench, float *buffer)
 		at += piece;
 		while ((frame = SegmenterFrame(&segmenter)) != NULL)
 		{
-			if (SegmenterJudge(&segmenter, VadJudge(&bench->vad, frame), &segment))
+			bool voice = VadJudge(&bench->vad, frame, SegmenterPast(&segmenter));
+
+			if (SegmenterJudge(&segmenter, voice, &segment))
 				Recognise(bench, &segmenter, &segment);
 		}
 	}

@@ -157,10 +157,11 @@ static ChannelResult
 Judge(Channel *channel, const float *frame)
 {
 	SegmenterState before = channel->segmenter.state;
+	bool voice = VadJudge(&channel->voice->vad, frame, SegmenterPast(&channel->segmenter));
 	ChannelResult result = CHANNEL_OK;
 	Segment segment;
 
-	if (SegmenterJudge(&channel->segmenter, VadJudge(&channel->voice->vad, frame), &segment))
+	if (SegmenterJudge(&channel->segmenter, voice, &segment))
 		result = Transcribe(channel, &segment, false);
 	if (result == CHANNEL_OK && before == SEGMENTER_SILENCE &&
 		channel->segmenter.state == SEGMENTER_SPEECH)

@@ -287,6 +287,8 @@ RunTask(Task *task)
 	TaskRank more = TakeTurn(connection);
 
 	CountAudio(connection);
+	if (connection->stream.started)
+		atomic_store(&connection->heard_channels, connection->stream.channel_count);
 	atomic_fetch_add(&connection->server->metrics.decode_us, (long) (ClockThreadUs() - start));
 	if (!IntakeCrowded(&connection->intake))
 		Note(connection);
@@ -395,6 +397,23 @@ ConnectionRoom(void)
 	return ArenaRoom(TOKEN_MAX) + ArenaRoom(PIECE_MAX) + ArenaRoom(INTAKE_BYTES);
 }
 
+/* HasRoom tells whether there is room for so many channels in place of those that are claimed. */
+static bool
+HasRoom(const Connection *connection, int channels)
+{
+	const Server *server = connection->server;
+
+	return server->claimed - connection->channels + channels <= server->options->capacity;
+}
+
+/* Claim counts the channels of a stream. */
+static void
+Claim(Connection *connection, int channels)
+{
+	connection->server->claimed += channels - connection->channels;
+	connection->channels = channels;
+}
+
 int
 ConnectionName(Connection *connection, const char *token, const char **problem)
 {
@@ -409,16 +428,14 @@ ConnectionName(Connection *connection, const char *token, const char **problem)
 		atomic_fetch_add(&server->metrics.refused_request, 1);
 		return HTTP_STATUS_UNAUTHORIZED;
 	}
-	if (server->draining || server->claimed + channels > server->options->capacity ||
-		!Lock(connection, token))
+	if (server->draining || !HasRoom(connection, channels) || !Lock(connection, token))
 	{
 		*problem = server->draining ? "the server is going away" : "the server is full";
 		atomic_fetch_add(&server->metrics.refused_capacity, 1);
 		return HTTP_STATUS_SERVICE_UNAVAILABLE;
 	}
-	server->claimed += channels;
-	connection->channels = channels;
 	connection->claimed = true;
+	Claim(connection, channels);
 	if (!SinkStart(&connection->sink, server->conninfo, &connection->token, 0, &hooks))
 	{
 		*problem = "the server has no thread left";
@@ -508,10 +525,12 @@ TakeToken(Connection *connection, const char *token)
 	if (connection->state != CONNECTION_UNNAMED)
 		return;
 	status = ConnectionName(connection, token, &problem);
-	if (status == HTTP_STATUS_UNAUTHORIZED)
+	if (status == 0)
+		ArrivalsName(connection->wsi);
+	else if (status == HTTP_STATUS_UNAUTHORIZED)
 		ConnectionEnd(connection, LWS_CLOSE_STATUS_POLICY_VIOLATION,
 					  "the token is no stream token");
-	else if (status != 0)
+	else
 		ConnectionEnd(connection, CLOSE_TRY_AGAIN, problem);
 }
 
@@ -538,6 +557,18 @@ TakeMessage(Connection *connection, const ClientMessage *message)
 					  "a text message that this protocol does not have");
 }
 
+/* TakeChannels makes room for the channels of a config that comes after the token. */
+static void
+TakeChannels(Connection *connection, int channels)
+{
+	if (!connection->claimed)
+		return;
+	if (HasRoom(connection, channels))
+		Claim(connection, channels);
+	else
+		ConnectionEnd(connection, CLOSE_TRY_AGAIN, "the server is full");
+}
+
 /* ReadMessage reads a whole text message. */
 static void
 ReadMessage(Connection *connection)
@@ -558,6 +589,7 @@ ReadMessage(Connection *connection)
 	{
 		int i;
 
+		TakeChannels(connection, changed.settings.format.channels);
 		connection->request = changed;
 		for (i = 0; i < changed.settings.speaker_count; i++)
 			connection->request.settings.speakers[i] = connection->request.names[i];
@@ -622,6 +654,7 @@ ConnectionGone(Connection *connection)
 {
 	connection->wsi = NULL;
 	ConnectionEnd(connection, LWS_CLOSE_STATUS_NORMAL, "");
+	Note(connection);
 }
 
 /* Refuse says that the database does not take what was said. */
@@ -712,7 +745,11 @@ CheckTime(Connection *connection)
 void
 ConnectionAdvance(Connection *connection)
 {
+	int heard = atomic_load(&connection->heard_channels);
+
 	atomic_store(&connection->noted, false);
+	if (connection->claimed && heard > 0)
+		Claim(connection, heard); /* as the header has it */
 	if (connection->sink_started)
 		FollowSink(connection);
 	CheckTime(connection);

@@ -54,6 +54,7 @@ typedef struct Connection
 	ConnectionState state;
 	struct lws *wsi; /* NULL: the socket is closed */
 	bool claimed; /* room in the server */
+	int channels; /* for so many */
 	bool sink_started;
 	bool sink_finishing;
 	bool begun; /* there was audio or a mark: the request is fixed */
@@ -73,6 +74,7 @@ typedef struct Connection
 	Token token;
 	Sink sink;
 	atomic_bool accepted; /* by the database */
+	atomic_int heard_channels; /* that the stream has; 0: not known */
 	atomic_bool stream_done;
 	atomic_bool noted; /* there is word for the event loop */
 
@@ -87,7 +89,6 @@ typedef struct Connection
 
 	/* The sink's. */
 	Vosk vosk;
-	int channels;
 } Connection;
 
 /* ConnectionRoom tells how many bytes of locked memory a connection takes beside its voices. */

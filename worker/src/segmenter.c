@@ -121,6 +121,12 @@ SegmenterFrame(const Segmenter *segmenter)
 	return segmenter->audio + segmenter->judged;
 }
 
+size_t
+SegmenterPast(const Segmenter *segmenter)
+{
+	return segmenter->judged / SEGMENTER_FRAME;
+}
+
 static void
 BeginVoice(Segmenter *segmenter, int64_t frame_start, int64_t frame_end)
 {

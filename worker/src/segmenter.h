@@ -74,6 +74,9 @@ extern void SegmenterExtend(Segmenter *segmenter, size_t length);
 /* SegmenterFrame gives the next SEGMENTER_FRAME samples to judge, or NULL if they are not there. */
 extern const float *SegmenterFrame(const Segmenter *segmenter);
 
+/* SegmenterPast tells how many frames that have been judged still lie before that one. */
+extern size_t SegmenterPast(const Segmenter *segmenter);
+
 /*
  * SegmenterJudge takes whether the frame that SegmenterFrame gave has voice. Returns true if
  * that ends a segment, which must then be released.

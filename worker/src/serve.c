@@ -26,8 +26,6 @@
 #define DEATH_GRACE_MS 10000
 #define DEATH_POLL_US 10000
 
-/* Beside its socket, a stream has a connection to the database. */
-#define FILES_PER_STREAM 2
 #define FILES_RESERVE 64
 
 typedef struct Service
@@ -44,12 +42,16 @@ typedef struct Service
 /* The one that the engine's guard finds. */
 static Service service;
 
-/* AllowFiles raises the limit of open files to what the options may need. */
+/*
+ * AllowFiles raises the limit of open files to what the options may need: sockets of clients and, a stream,
+ * one to the database.
+ */
 static bool
 AllowFiles(const Options *options)
 {
 	struct rlimit limit;
-	rlim_t needed = (rlim_t) options->connections * FILES_PER_STREAM + FILES_RESERVE;
+	rlim_t needed =
+		(rlim_t) options->connections + ARRIVALS_SLACK + (rlim_t) options->capacity + FILES_RESERVE;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= needed)
 		return true;

@@ -20,7 +20,6 @@
 
 #define TICK_US (200 * LWS_US_PER_MS)
 #define HEADERS_MAX 16384 /* bytes of a request's headers: a token is among them */
-#define HEADERS_AT_ONCE 64 /* requests that are read at a time */
 #define RX_SIZE                                                                                    \
 	((size_t) 16384) /* bytes of a message that arrive at once, at most INTAKE_RESERVE */
 #define QUERY_MAX 1024 /* bytes of a parameter */
@@ -208,18 +207,14 @@ Admit(struct lws *wsi, Session *session)
 
 	if (server->draining)
 		problem = "the server is going away";
-	if (status == 0 && server->connections >= server->options->connections)
-	{
-		atomic_fetch_add(&server->metrics.refused_capacity, 1);
-		problem = "the server is full";
-		status = HTTP_STATUS_SERVICE_UNAVAILABLE;
-	}
 	if (status == 0)
 	{
 		session->connection = ConnectionMake(server, &request);
 		status = session->connection == NULL ? HTTP_STATUS_SERVICE_UNAVAILABLE
 											 : Name(wsi, session->connection, &problem);
 	}
+	if (status == 0 && session->connection->state != CONNECTION_UNNAMED)
+		ArrivalsName(wsi);
 	if (status == 0)
 		return true;
 	lws_return_http_status(wsi, (unsigned int) status, problem);
@@ -310,6 +305,16 @@ Receive(struct lws *wsi, Connection *connection, void *bytes, size_t size)
 	explicit_bzero(bytes, size);
 }
 
+/* Leave parts a socket that is closed from its connection. */
+static void
+Leave(Session *session)
+{
+	if (session == NULL || session->connection == NULL)
+		return;
+	ConnectionGone(session->connection);
+	session->connection = NULL;
+}
+
 static int
 OnEvent(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t length)
 {
@@ -317,6 +322,8 @@ OnEvent(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 
 	switch (reason)
 	{
+		case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+			return ArrivalsAdd(&ServerOf(wsi)->arrivals, wsi) ? 0 : -1;
 		case LWS_CALLBACK_HTTP:
 			return AnswerHttp(wsi, in);
 		case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
@@ -331,11 +338,11 @@ OnEvent(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		case LWS_CALLBACK_SERVER_WRITEABLE:
 			return session->connection == NULL || ConnectionWrite(session->connection) ? 0 : -1;
 		case LWS_CALLBACK_CLOSED:
+			Leave(session);
+			return 0;
 		case LWS_CALLBACK_WSI_DESTROY:
-			if (session != NULL && session->connection != NULL)
-				ConnectionGone(session->connection);
-			if (session != NULL)
-				session->connection = NULL;
+			Leave(session);
+			ArrivalsRemove(&ServerOf(wsi)->arrivals, wsi);
 			return 0;
 		case LWS_CALLBACK_EVENT_WAIT_CANCELLED:
 			AdvanceAll(ServerOf(wsi), true);
@@ -433,6 +440,7 @@ ServerListen(Server *server)
 		Report("--listen takes HOST:PORT, [IPV6]:PORT or :PORT");
 		return false;
 	}
+	server->arrivals.most = options->connections;
 	memset(&info, 0, sizeof(info));
 	lws_set_log_level(LLL_ERR, OnLog);
 	info.port = port;
@@ -453,14 +461,14 @@ ServerListen(Server *server)
 		SSL_OP_CLEANSE_PLAINTEXT; /* of what OpenSSL has decrypted and given out */
 	info.alpn = "http/1.1";
 	info.max_http_header_data2 = HEADERS_MAX;
-	info.max_http_header_pool2 = HEADERS_AT_ONCE;
+	info.max_http_header_pool2 = (unsigned int) (options->connections + ARRIVALS_SLACK);
 	info.pt_serv_buf_size = RX_SIZE;
 	info.timeout_secs = HANDSHAKE_S;
 	info.keepalive_timeout = HANDSHAKE_S;
 	info.ka_time = KEEPALIVE_IDLE_S;
 	info.ka_probes = KEEPALIVE_PROBES;
 	info.ka_interval = KEEPALIVE_INTERVAL_S;
-	info.fd_limit_per_thread = (unsigned int) (options->connections * 2 + HEADERS_AT_ONCE);
+	info.fd_limit_per_thread = (unsigned int) (options->connections + ARRIVALS_SLACK);
 	server->lws = lws_create_context(&info);
 	vhost = server->lws == NULL ? NULL : lws_create_vhost(server->lws, &info);
 	if (vhost == NULL)

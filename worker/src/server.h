@@ -8,6 +8,7 @@
 #include <libwebsockets.h>
 #include <stdbool.h>
 
+#include "arrivals.h"
 #include "connection.h"
 #include "metrics.h"
 #include "models.h"
@@ -27,8 +28,9 @@ typedef struct Server
 	Metrics metrics;
 	int landlock; /* ABI */
 	int claimed; /* channels that connections have room for */
+	Arrivals arrivals;
 	Connection *first;
-	int connections;
+	int connections; /* that speak WebSocket, or did and are not through */
 	long opened;
 	bool draining;
 	bool leaving; /* told so a second time */

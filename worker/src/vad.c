@@ -16,24 +16,26 @@
  */
 #define BUFFER_SECONDS (4.0f * (float) SEGMENTER_FRAME / MODEL_RATE)
 
-/* It counts samples in 32 bits, enough for 37 hours: reset it, in silence, once in 10 minutes. */
-#define FRAMES_MAX (10 * 60 * MODEL_RATE / (int) SEGMENTER_FRAME)
+/*
+ * What the detector has heard for long it takes for the background: after music, be it over, it is deaf to a voice
+ * for seconds. So it is reset when it has heard none for 4 s, and hears the last frames again, among which a voice
+ * may have begun. (It also counts samples, in 32 bits.)
+ */
+#define SILENT_MAX (4 * MODEL_RATE / (int) SEGMENTER_FRAME)
+#define AGAIN_FRAMES ((size_t) 8)
 
 /* More frames than the detector holds. */
 #define FORGET_FRAMES 8
 
-bool
-VadCreate(Vad *vad, const SherpaVadConfig *config)
-{
-	vad->frames = 0;
-	vad->detector = SherpaOnnxCreateVoiceActivityDetector(config, BUFFER_SECONDS);
-	if (vad->detector == NULL)
-		Report("the engine does not take the voice detection model");
-	return vad->detector != NULL;
-}
+/*
+ * A detector that has heard nothing yet is up to 0.4 s late to find a voice, which then is in its first
+ * frames: the word is cut. One frame of silence is enough to wake it up.
+ */
+#define SETTLE_FRAMES 4
 
-bool
-VadJudge(Vad *vad, const float *frame)
+/* Hear gives the detector a frame and returns whether that has voice. */
+static bool
+Hear(Vad *vad, const float *frame)
 {
 	bool voice;
 
@@ -41,25 +43,70 @@ VadJudge(Vad *vad, const float *frame)
 	voice = SherpaOnnxVoiceActivityDetectorDetected(vad->detector) != 0;
 	SherpaOnnxVoiceActivityDetectorFlush(vad->detector);
 	SherpaOnnxVoiceActivityDetectorClear(vad->detector);
-	vad->frames++;
-	if (!voice && vad->frames >= FRAMES_MAX)
-	{
-		SherpaOnnxVoiceActivityDetectorReset(vad->detector);
-		vad->frames = 0;
-	}
 	return voice;
+}
+
+static void
+HearSilence(Vad *vad, int frames)
+{
+	static const float silence[SEGMENTER_FRAME] = {0.0f};
+
+	while (frames-- > 0)
+		Hear(vad, silence);
+}
+
+/* Settle readies a detector that is new or has been reset. */
+static void
+Settle(Vad *vad)
+{
+	vad->silent = 0;
+	HearSilence(vad, SETTLE_FRAMES);
+}
+
+bool
+VadCreate(Vad *vad, const SherpaVadConfig *config)
+{
+	vad->detector = SherpaOnnxCreateVoiceActivityDetector(config, BUFFER_SECONDS);
+	if (vad->detector == NULL)
+	{
+		Report("the engine does not take the voice detection model");
+		return false;
+	}
+	Settle(vad);
+	return true;
+}
+
+/* StartAfresh resets the detector and returns whether it hears a voice in a frame then. */
+static bool
+StartAfresh(Vad *vad, const float *frame, size_t past)
+{
+	size_t again = past < AGAIN_FRAMES ? past : AGAIN_FRAMES;
+
+	SherpaOnnxVoiceActivityDetectorReset(vad->detector);
+	Settle(vad);
+	for (frame -= again * SEGMENTER_FRAME; again > 0; again--)
+	{
+		Hear(vad, frame);
+		frame += SEGMENTER_FRAME;
+	}
+	return Hear(vad, frame);
+}
+
+bool
+VadJudge(Vad *vad, const float *frame, size_t past)
+{
+	bool voice = Hear(vad, frame);
+
+	vad->silent = voice ? 0 : vad->silent + 1;
+	return vad->silent < SILENT_MAX ? voice : StartAfresh(vad, frame, past);
 }
 
 void
 VadForget(Vad *vad)
 {
-	static const float silence[SEGMENTER_FRAME] = {0.0f};
-	int i;
-
-	for (i = 0; i < FORGET_FRAMES; i++)
-		VadJudge(vad, silence);
+	HearSilence(vad, FORGET_FRAMES);
 	SherpaOnnxVoiceActivityDetectorReset(vad->detector);
-	vad->frames = 0;
+	Settle(vad);
 }
 
 void

@@ -23,7 +23,7 @@ const closed = new Promise(resolve => {
 	socket.on('unexpected-response', (request, response) => {
 		let body = '';
 		response.on('data', data => body += data);
-		response.on('end', () => { print({ status: response.statusCode, body }); resolve(); });
+		response.on('close', () => { print({ status: response.statusCode, body }); resolve(); });
 	});
 });
 const gone = closed.then(() => true);

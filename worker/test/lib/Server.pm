@@ -15,7 +15,8 @@ our @EXPORT = qw(start_serve serve_port serve_pid stop_serve client run_client s
 
 my $clients = abs_path(dirname(__FILE__) . '/../clients');
 my $json = JSON::PP->new->canonical->allow_nonref;
-my $patience = 120;    # seconds that anything may take
+my $patience = $ENV{CAUCE_LONG} ? 3600 : 120;    # seconds that anything may take
+my $lifetime = $ENV{CAUCE_LONG} ? 7200 : 280;    # and that a server may run
 
 sub json { return $json->encode($_[0]) }
 
@@ -40,7 +41,7 @@ sub start_serve
 		'--listen', $how{listen} // '127.0.0.1:0', '--tls-cert', "$tls.crt", '--tls-key', "$tls.key",
 		'--capacity', 8, @$options);
 	$server->{run} = IPC::Run::start(\@command, '<', \undef, '>', \$server->{out}, '2>', \$server->{err},
-		IPC::Run::timeout(280));
+		IPC::Run::timeout($lifetime));
 	push @Worker::workers, $server;
 	wait_until(sub { $server->{err} =~ /event=ready/ || !$server->{run}->pumpable }, $server);
 	($server->{port}) = $server->{err} =~ /event=listening port=(\d+)/ or die "serve: $server->{err}";

@@ -14,16 +14,17 @@ use IPC::Run ();
 use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
+use Wer;
 
 our @EXPORT = qw(
 	scratch worker_path recordings recording reference open_session stream_token token_file
-	transcript texts words wer run_worker start_worker feed offer finish_worker stop_server start_server kill_server memory
+	transcript texts words distance wer run_worker start_worker feed offer finish_worker stop_server start_server kill_server memory
 	dsn psql as_owner slurp spew sox pcm wait_until worker_pid as_root
 );
 
 # Debian package pocketsphinx-testdata: five utterances of a LibriVox reading, 16 kHz, 16 bit.
 my $corpus = '/usr/share/pocketsphinx/test/data/librivox';
-my $patience = 90;    # seconds that anything may take
+my $patience = $ENV{CAUCE_LONG} ? 3600 : 90;    # seconds that anything may take
 my $pause = 0.01;     # seconds between two looks
 
 my $scratch = File::Temp->newdir('worker-test.XXXXXX', TMPDIR => 1, CLEANUP => 1);
@@ -225,38 +226,6 @@ sub reference
 		push @said, $text if !defined $path || $path =~ /\Q$name\E/;
 	}
 	return join ' ', @said;
-}
-
-# words normalises text as word error rates are counted: no case, no punctuation.
-sub words
-{
-	my ($text) = @_;
-	$text = lc $text;
-	$text =~ s/\bmr\b\.?/mister/g;
-	$text =~ s/[^a-z' ]/ /g;
-	return split ' ', $text;
-}
-
-# wer returns the word error rate: Levenshtein distance over words of the reference.
-sub wer
-{
-	my ($reference, $text) = @_;
-	my @reference = words($reference);
-	my @text = words($text);
-	my @last = (0 .. @text);
-	for my $i (1 .. @reference)
-	{
-		my @row = ($i);
-		for my $j (1 .. @text)
-		{
-			my $least = $last[ $j - 1 ] + ($reference[ $i - 1 ] eq $text[ $j - 1 ] ? 0 : 1);
-			$least = $last[$j] + 1 if $last[$j] + 1 < $least;
-			$least = $row[ $j - 1 ] + 1 if $row[ $j - 1 ] + 1 < $least;
-			push @row, $least;
-		}
-		@last = @row;
-	}
-	return $last[-1] / @reference;
 }
 
 # start_worker starts `cauce-worker transcribe` with arguments. feed gives it input and returns

@@ -87,6 +87,22 @@ kill 'KILL', worker_pid($_) for @many;
 finish_worker($_) for @many;
 ok(wait_until(sub { (http($server, '/metrics'))[1] =~ /^cauce_worker_streams 0$/m }, $server), 'there is room again');
 
+# A container has five by its header, a config asks for five after the token: as many are left for others.
+my $wide = sox('wide.wav', '-M', (sox('padded.wav', $wav, 'OUT', 'pad', 0, 1)) x 5, 'OUT');
+my $five = '{"config": {"channels": 5, "sample_rate": 16000}}';
+for ([ 'a header', '/v1/listen?keep_session=true', [ file => $wide, 64000 ] ], [ 'a config', '/', [ text => $five ], [ file => $raw, 3200 ] ])
+{
+	my ($name, $path, @steps) = @$_;
+	my $client = start_client('script', { url => url($server, $path), headers => { Authorization => 'Token $TOKEN' }, steps => [ @steps, [ wait => 9000 ] ] },
+		stream_token(open_session()));
+	ok(wait_until(sub { $client->{out} =~ /Results|"result"|"partial"/ }, $client), "$name is heard");
+	is(refused(stream_token(open_session()), url => "$listen&channels=4")->{status}, 503, 'four more are refused');
+	is(refused(stream_token(open_session()), url => "$listen&channels=3", steps => [ [ text => '{"type":"CloseStream"}' ] ])->{close}, 1000, 'three are let in');
+	kill 'KILL', worker_pid($client);
+	finish_worker($client);
+	ok(wait_until(sub { (http($server, '/metrics'))[1] =~ /^cauce_worker_streams 0$/m }, $server), 'there is room again');
+}
+
 my $address = "localhost:" . serve_port($server);
 my $tls = sub { return qx(openssl s_client $_[0] -connect $address </dev/null 2>&1) };
 like($tls->('-tls1_3'), qr/TLSv1.3/, 'TLS 1.3');
