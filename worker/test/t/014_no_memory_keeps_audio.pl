@@ -46,7 +46,7 @@ sub hear
 	my $needles = needles(16000, s16 => $samples,
 		f32 => pack 'f<*', map { $_ / 32768 } unpack 's<*', $samples);
 	cmp_ok(scalar keys %{ $needles->{keys} }, '>', 2000, 'enough to look for');
-	my $worker = hear(16000, $samples, 4, sub { longest($_[0], $needles) > 1 });
+	my $worker = hear(16000, $samples, 5, sub { longest($_[0], $needles) > 1 });
 	my $pid = worker_pid($worker);
 	none_left($pid, $needles, 'nothing is left');
 
