@@ -5,11 +5,46 @@
  */
 #include "report.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #define REPORT_MAX 1024 /* bytes of a line, the line end included */
+
+/* How long a line waits for one who does not read, and with it all who are served. */
+#define UNREAD_MS 1000
+
+static atomic_int unread; /* lines that were left out since */
+
+/* IsRead tells whether a line can be written; once one could not, no other waits for it. */
+static bool
+IsRead(void)
+{
+	struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&output, 1, atomic_load(&unread) > 0 ? 0 : UNREAD_MS) != 0;
+}
+
+/* Write writes a line, or counts it as left out. */
+static void
+Write(const char *line, size_t size)
+{
+	int left_out;
+
+	if (!IsRead())
+	{
+		atomic_fetch_add(&unread, 1);
+		return;
+	}
+	left_out = atomic_exchange(&unread, 0);
+	if (left_out > 0)
+		dprintf(STDERR_FILENO, "cauce-worker: event=unread lines=%d\n", left_out);
+	if (write(STDERR_FILENO, line, size) < 0)
+		return; /* there is no other place to say it */
+}
 
 void
 Report(const char *format, ...)
@@ -34,6 +69,5 @@ Report(const char *format, ...)
 			line[i] = ' ';
 	}
 	line[used++] = '\n';
-	if (write(STDERR_FILENO, line, used) < 0)
-		return; /* there is no other place to say it */
+	Write(line, used);
 }

@@ -63,7 +63,7 @@ for my $rate ($ENV{CAUCE_LONG} ? 16000 : (), 44100, 8000)
 		push @truth, [ map { $_ + $at } @{ $own[$which] } ];
 		$samples .= $clips[$which];
 	}
-	$samples .= $silence->($length - length($samples) / 2 / $rate);
+	$samples .= $silence->(max(0, $length - length($samples) / 2 / $rate));
 	my @found = stamps($rate, $samples);
 	is(scalar @found, scalar @truth, "$rate Hz: a segment each");
 	my @off = map { my $i = $_; [ map { abs($found[$i][$_] - $truth[$i][$_]) } 0, 1 ] } 0 .. min($#found, $#truth);

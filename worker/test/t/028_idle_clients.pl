@@ -77,6 +77,15 @@ cmp_ok($memory - $before, '<', 110 * $room, sprintf '%d KiB of memory a socket',
 ok(wait_until(sub { files() < 40 }), 'none is left');
 is((http($server, '/healthz'))[0], 200, 'health');
 
+# Nobody reads the log, and there is much of it: others do not notice. F_SETPIPE_SZ (1031) makes the pipe small.
+my $stuck = start_serve([], before => [ 'bash', '-c',
+		q(exec "$@" 2> >(exec perl -e 'fcntl STDIN, 1031, 4096; while (sysread STDIN, $_, 1) { print STDERR; last if /\n/ && ++$n == 3 } $p = getppid; sleep 1 while getppid == $p')), 'bash' ]);
+my $noisy = start_client('idle', { port => serve_port($stuck), kind => 'websocket', count => 100 });
+ok(wait_until(sub { $noisy->{out} =~ /settled/ }, $noisy), 'much to log');
+leave($noisy);
+is((http($stuck, '/healthz', '-m', 60))[0], 200, 'a log that nobody reads holds up nobody');
+is(stop_serve($stuck), 0, 'exit status');
+
 kill 'TERM', $pid;
 my @messages = finish_client($steady);
 is($messages[-1]{close}, 1001, 'the stream of before is there to the end') or diag explain \@messages;
