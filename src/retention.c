@@ -136,7 +136,7 @@ ReadDue(SPIPlanPtr *plan, const char *sql, bool archives, DueSession *due, int c
 	return count;
 }
 
-/* HoldOrganizations does so with organizations. */
+/* HoldOrganizations locks the organizations of sessions that are to be archived likewise. */
 static void
 HoldOrganizations(const DueSession *due, int count)
 {
