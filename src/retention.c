@@ -8,8 +8,6 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -19,6 +17,7 @@
 #include "clock.h"
 #include "erase.h"
 #include "identity.h"
+#include "pace.h"
 #include "retention.h"
 #include "spi.h"
 
@@ -28,17 +27,6 @@ PG_FUNCTION_INFO_V1(cauce_perform_retention);
 #define CHANNEL "cauce_retention"
 /* Above this share PostgreSQL's queue of notifications is left to others: where it is full, a commit fails. */
 #define QUEUE_LEFT_TO_OTHERS 0.9
-
-/*
- * A machine is crowded for a run that waited for a processor for more than an eighth of the time that it had one, and is
- * taken for that for two seconds: a run that rests does not wait. It looks every few milliseconds.
- */
-#define CROWDED 8
-#define CROWDED_USECS (2 * USECS_PER_SEC)
-#define LOOK_USECS 5000
-/* There a run rests after each session for so many times as long as that took, and at most so long. */
-#define REST 4
-#define REST_MAX_USECS 100000
 
 typedef enum DueAction
 {
@@ -333,61 +321,6 @@ Tell(const RetentionResult *result)
 									   result->archived, result->deleted, result->failed));
 }
 
-/* What the kernel has counted of this process, in nanoseconds. */
-typedef struct Scheduled
-{
-	uint64 ran;
-	uint64 waited; /* ready to run, and without a processor */
-} Scheduled;
-
-/* ReadScheduled reads it; false on a kernel that does not count. */
-static bool
-ReadScheduled(Scheduled *scheduled)
-{
-	FILE *file = AllocateFile("/proc/self/schedstat", "r");
-	bool read = file != NULL && fscanf(file, UINT64_FORMAT " " UINT64_FORMAT, &scheduled->ran,
-									   &scheduled->waited) == 2;
-
-	if (file != NULL)
-		FreeFile(file);
-	return read;
-}
-
-/* IsCrowded tells whether others want the processor that this process runs on; it looks once in a while. */
-static bool
-IsCrowded(TimestampTz now)
-{
-	static TimestampTz looked_at = 0;
-	static Scheduled last;
-	static TimestampTz crowded_at = 0;
-	Scheduled scheduled;
-
-	if ((now < looked_at || now - looked_at >= LOOK_USECS) && ReadScheduled(&scheduled))
-	{
-		if ((scheduled.waited - last.waited) * CROWDED > scheduled.ran - last.ran)
-			crowded_at = now;
-		last = scheduled;
-		looked_at = now;
-	}
-	return now >= crowded_at && now - crowded_at < CROWDED_USECS;
-}
-
-/*
- * GiveWay rests after a session that was begun at a time, where others want the processor: a run that
- * uses it whenever it can has everybody wait for slices of milliseconds, whose transactions take less.
- */
-static void
-GiveWay(TimestampTz begun)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (now <= begun || !IsCrowded(now))
-		return;
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	pg_usleep((long) Min(REST * (now - begun), REST_MAX_USECS)); /* an interrupt ends it */
-	pgstat_report_wait_end();
-}
-
 /*
  * FireAtOnce has constraint triggers of every table fire at the end of each statement: left to
  * the end of the transaction they would run as whoever this run is for, be it the server's own
@@ -413,9 +346,11 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	static SPIPlanPtr archives = NULL;
 	DueSession *due = palloc0(sizeof(DueSession) * max_sessions);
 	SpiScope scope;
+	Pace pace;
 	int last_failure = 0;
 	int count = 0;
 
+	PaceBegin(&pace);
 	memset(result, 0, sizeof(*result));
 	SpiEnter(&scope, false);
 	FireAtOnce();
@@ -428,10 +363,10 @@ RetentionRun(int max_sessions, RetentionResult *result)
 		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
 	}
 	SpiLeave(&scope);
+	GiveWay(&pace);
 
 	for (int i = 0; i < count; i++)
 	{
-		TimestampTz begun = GetCurrentTimestamp();
 		Failure failure;
 
 		CHECK_FOR_INTERRUPTS();
@@ -446,7 +381,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 			result->archived++;
 		else
 			result->deleted++;
-		GiveWay(begun);
+		GiveWay(&pace);
 	}
 	FinishRun(result, last_failure);
 	Tell(result);
