@@ -147,6 +147,7 @@ StartStream(Connection *connection)
 								.sink = &connection->sink};
 
 	connection->stream_started = true;
+	connection->sink.database.offset_ms = request->settings.offset_ms;
 	return StreamInit(&connection->stream, &request->settings, &setup, server->voices);
 }
 

@@ -437,14 +437,16 @@ typedef struct Row
 
 /* MakeRow returns false if an alert's id cannot be made. */
 static bool
-MakeRow(const Token *token, const Utterance *utterance, const DatabaseAlerts *alerts, Row *row)
+MakeRow(const Database *database, const Utterance *utterance, const DatabaseAlerts *alerts,
+		Row *row)
 {
+	const Token *token = database->token;
 	size_t i;
 
 	snprintf(row->channel, NUMBER_MAX, "%d", utterance->channel);
 	snprintf(row->seq, NUMBER_MAX, "%" PRId64, utterance->seq);
-	snprintf(row->start_ms, NUMBER_MAX, "%" PRId64, utterance->start_ms);
-	snprintf(row->end_ms, NUMBER_MAX, "%" PRId64, utterance->end_ms);
+	snprintf(row->start_ms, NUMBER_MAX, "%" PRId64, database->offset_ms + utterance->start_ms);
+	snprintf(row->end_ms, NUMBER_MAX, "%" PRId64, database->offset_ms + utterance->end_ms);
 	memcpy(row->segment,
 		   (const char *[]){token->session_id, row->channel, row->seq, utterance->speaker,
 							row->start_ms, row->end_ms, utterance->text},
@@ -476,7 +478,7 @@ DatabaseStore(Database *database, const Utterance *utterance, const DatabaseAler
 	size_t i;
 
 	*unknown = false;
-	if (!MakeRow(database->token, utterance, alerts, &row))
+	if (!MakeRow(database, utterance, alerts, &row))
 	{
 		snprintf(database->problem, sizeof(database->problem), "an alert's id cannot be made");
 		return OUTCOME_REFUSED;

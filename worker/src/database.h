@@ -21,6 +21,7 @@ typedef struct Database
 	PGconn *connection;
 	const char *conninfo;
 	const Token *token;
+	int offset_ms; /* of the stream in its session: added to the times of what is stored */
 	Rules rules; /* that hold for the token's session, as they were at the last connection */
 	char problem[DATABASE_PROBLEM_MAX]; /* of the last outcome that is not OUTCOME_STORED */
 } Database;

@@ -80,6 +80,10 @@ DeepgramQuery(Request *request, const char *name, const char *value)
 		return TakeFlag(value, &request->notes.begins, "vad_events is true or false");
 	if (strcmp(name, "keep_session") == 0)
 		return TakeFlag(value, &request->keep_session, "keep_session is true or false");
+	if (strcmp(name, "offset_ms") == 0)
+		return RequestNumber(value, 0, STREAM_OFFSET_MAX_MS, &request->settings.offset_ms)
+				   ? NULL
+				   : "offset_ms is 0 to 604800000";
 	if (strcmp(name, "multichannel") == 0)
 		return TakeFlag(value, &ignored, "multichannel is true or false");
 	if (strcmp(name, "utterance_end_ms") == 0)

@@ -58,6 +58,7 @@ static const char help[] =
 	"  --speaker NAME      who speaks, once a channel in their order (speaker; of several\n"
 	"                      channels: channel 0, channel 1, ...)\n"
 	"  --first-seq N       number of each channel's first segment (microseconds since 1970)\n"
+	"  --offset MS         where in its session the stream begins, in milliseconds (0)\n"
 	"  --give-up SECONDS   end when the database has not answered for so long (never)\n"
 	"  --print             print segments once stored, also when the output is no terminal\n"
 	"\n"
@@ -88,6 +89,7 @@ typedef enum OptionKey
 	OPTION_FORMAT,
 	OPTION_SPEAKER,
 	OPTION_FIRST_SEQ,
+	OPTION_OFFSET,
 	OPTION_GIVE_UP,
 	OPTION_PRINT,
 	OPTION_MODELS,
@@ -111,6 +113,7 @@ static const struct option optionTable[] = {
 	{"format", required_argument, NULL, OPTION_FORMAT},
 	{"speaker", required_argument, NULL, OPTION_SPEAKER},
 	{"first-seq", required_argument, NULL, OPTION_FIRST_SEQ},
+	{"offset", required_argument, NULL, OPTION_OFFSET},
 	{"give-up", required_argument, NULL, OPTION_GIVE_UP},
 	{"print", no_argument, NULL, OPTION_PRINT},
 	{"models", required_argument, NULL, OPTION_MODELS},
@@ -222,6 +225,8 @@ TakeStream(Options *options, int key, char *value, Given *given)
 			return AddSpeaker(stream, value);
 		case OPTION_FIRST_SEQ:
 			return ParseNumber("first-seq", value, 0, INT64_MAX - INT32_MAX, &options->first_seq);
+		case OPTION_OFFSET:
+			return ParseInt("offset", value, 0, STREAM_OFFSET_MAX_MS, &stream->offset_ms);
 		case OPTION_GIVE_UP:
 			return ParseInt("give-up", value, 1, GIVE_UP_MAX_S, &options->give_up_s);
 		default:

@@ -46,7 +46,10 @@ typedef struct StreamSettings
 	PcmFormat format; /* of raw PCM */
 	const char *speakers[PCM_CHANNELS_MAX]; /* they outlive the stream */
 	int speaker_count;
+	int offset_ms; /* where in its session it begins */
 } StreamSettings;
+
+#define STREAM_OFFSET_MAX_MS (7 * 24 * 3600 * 1000)
 
 #define STREAM_MAGIC ((size_t) 4) /* bytes that tell a container */
 

@@ -209,6 +209,7 @@ Connect(Transcription *t)
 		!SinkStart(&t->sink, t->conninfo, &t->token, t->options->give_up_s, &hooks))
 		return EXIT_INTERNAL;
 	t->sink_started = true;
+	t->sink.database.offset_ms = t->options->stream.offset_ms;
 	AwaitSink(t, true, 1);
 	return SinkGetState(&t->sink) == SINK_READY ? EXIT_STORED : ReportEnd(t);
 }

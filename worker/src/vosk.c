@@ -48,6 +48,18 @@ TakeEncoding(Request *request, const char *name)
 	return NULL;
 }
 
+static const char *
+TakeOffset(Request *request, const json_t *offset)
+{
+	json_int_t value = json_integer_value(offset);
+
+	if (offset != NULL && (!json_is_integer(offset) || value < 0 || value > STREAM_OFFSET_MAX_MS))
+		return "config.offset_ms is 0 to 604800000";
+	if (offset != NULL)
+		request->settings.offset_ms = (int) value;
+	return NULL;
+}
+
 /* TakeConfig takes over what a configuration says; returns NULL or what is wrong with it. */
 static const char *
 TakeConfig(Request *request, const json_t *config)
@@ -58,6 +70,7 @@ TakeConfig(Request *request, const json_t *config)
 	const json_t *keep = json_object_get(config, "keep_session");
 	const char *encoding = json_string_value(json_object_get(config, "encoding"));
 	PcmFormat *format = &request->settings.format;
+	const char *problem;
 
 	if (json_object_get(config, "model") != NULL)
 		return "config.model is refused: this server's model is its operator's choice";
@@ -83,7 +96,8 @@ TakeConfig(Request *request, const json_t *config)
 		request->keep_session = json_is_true(keep);
 	if (encoding != NULL && TakeEncoding(request, encoding) != NULL)
 		return TakeEncoding(request, encoding);
-	return TakeSpeakers(request, json_object_get(config, "speakers"));
+	problem = TakeOffset(request, json_object_get(config, "offset_ms"));
+	return problem == NULL ? TakeSpeakers(request, json_object_get(config, "speakers")) : problem;
 }
 
 void

@@ -60,12 +60,13 @@ is(as_owner("SELECT status, ended_at IS NOT NULL FROM cauce.session WHERE id = '
 $session = open_session();
 @messages = run_client('deepgram', { url => url($server), file => $raw, piece => 3200, pause => 1, finalize_at => 3200 * 30,
 		args => { model => 'x', encoding => 'linear16', sample_rate => 16000, keep_session => 'true',
-			queryParams => { keep_session => 'true' } } },
+			queryParams => { keep_session => 'true', offset_ms => 60000 } } },
 	stream_token($session));
 my @flushed = grep { ($_->{type} // '') eq 'Results' && $_->{from_finalize} } @messages;
 is(scalar @flushed, 1, 'Finalize has an answer');
 cmp_ok($flushed[0]{start} + $flushed[0]{duration}, '<', 3.3, 'of what had been said by then');
 is(texts($session), finals(@messages), 'stored');
+is((transcript($session))[0]{start_ms}, 60_000 + 1000 * $flushed[0]{start}, 'where the stream begins in its session');
 
 is(stop_serve($server), 0, 'exit status');
 unlike($server->{err}, qr/$words[1]{word}|ill-disposed|eyJ/i, 'no content and no token in the log');

@@ -54,8 +54,20 @@ is($rows[0]{speaker}, 'Ann', 'whose speaker is the client\'s');
 is(scalar(grep { defined $_->{result} } @messages), 0, 'words only where they are asked for');
 is(as_owner("SELECT status FROM cauce.session WHERE id = '$session'"), 'live', 'keep_session keeps it');
 
+# The next stream into the session begins where its client says; its own answers count from its beginning.
+@messages = run_client('script', { url => url($server, '/'), @auth, steps => [
+			[ text => '{"config": {"sample_rate": 16000, "words": true, "offset_ms": 60000, "keep_session": true}}' ],
+			[ file => raw_file('cut', $short, 'trim', 0, 1.5), 4000 ], [ text => '{"eof": 1}' ] ] },
+	stream_token($session));
+my ($second) = grep { $_->{seq} > $rows[0]{seq} } transcript($session);
+is($second->{start_ms}, 60_000 + $rows[0]{start_ms}, 'the second stream begins at its place');
+my ($told) = grep { $_->{result} } @messages;
+cmp_ok($told->{result}[0]{start}, '<', 60, 'and its answers at 0');
+
 # What is refused, is so with a reason.
 for (
+	[ '{"config": {"offset_ms": -1}}', 1003, qr/offset_ms is 0 to/ ],
+	[ '{"config": {"offset_ms": "soon"}}', 1003, qr/offset_ms is 0 to/ ],
 	[ '{"config": {"model": "big"}}', 1003, qr/config.model is refused/ ],
 	[ '{"config": {"sample_rate": 4000}}', 1003, qr/8000 to 48000/ ],
 	[ '{"hello": 1}', 1003, qr/does not have/ ], [ 'not JSON', 1003, qr/does not have/ ],
