@@ -24,12 +24,16 @@
 #include "datakey.h"
 #include "evidence.h"
 #include "identity.h"
+#include "quiet.h"
 #include "spi.h"
 #include "witness.h"
 
 PG_FUNCTION_INFO_V1(cauce_record_change);
 PG_FUNCTION_INFO_V1(cauce_record_at_once);
 PG_FUNCTION_INFO_V1(cauce_append_only);
+
+/* Of cauce.audit_log. */
+#define LOG_COLUMNS 13
 
 /* First guess of the number of entries of a transaction. */
 #define NOTED_AT_FIRST 8
@@ -231,15 +235,31 @@ SignEntry(const AuditEntry *entry, const pg_uuid_t *id, TimestampTz at, const Ch
 	return JoseSign(&payload, TYPE_AUDIT_ENTRY);
 }
 
-/* AppendOne appends one entry and makes it the end of the chain. Inside of an SpiScope. */
+/* AddRow adds a row of cauce.audit_log; writer may be NULL. */
 static void
-AppendOne(const AuditEntry *entry, ChainEnd *end)
+AddRow(QuietWriter *writer, Datum *values, const bool *nulls)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,  TEXTOID,	 UUIDOID, UUIDOID,
-				   UUIDOID, TEXTOID,		UUIDOID, BYTEAOID, BYTEAOID, TEXTOID};
-	Datum values[13];
-	char nulls[] = "             ";
+	Oid types[LOG_COLUMNS] = {UUIDOID,	TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
+							  UUIDOID,	UUIDOID,		UUIDOID, TEXTOID, UUIDOID,
+							  BYTEAOID, BYTEAOID,		TEXTOID};
+
+	if (writer != NULL)
+		QuietAdd(writer, values, nulls);
+	else
+		SpiRunLatest(&plan,
+					 "INSERT INTO cauce.audit_log (id, at, actor, role, action, account_id,"
+					 " organization_id, session_id, reason, chain, previous_digest, digest, jws)"
+					 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+					 LOG_COLUMNS, types, values, SpiNulls(nulls, LOG_COLUMNS));
+}
+
+/* AppendOne appends one entry and makes it the end of the chain. Inside of an SpiScope. */
+static void
+AppendOne(QuietWriter *writer, const AuditEntry *entry, ChainEnd *end)
+{
+	Datum values[LOG_COLUMNS];
+	bool nulls[LOG_COLUMNS] = {false};
 	TimestampTz at = GetCurrentTimestamp();
 	uint8 digest[CIPHER_DIGEST_BYTES];
 	pg_uuid_t id;
@@ -257,21 +277,17 @@ AppendOne(const AuditEntry *entry, ChainEnd *end)
 	values[4] = CStringGetTextDatum(entry->action);
 	values[5] = UUIDPGetDatum(&entry->account);
 	values[6] = UUIDPGetDatum(&entry->organization);
-	nulls[6] = entry->has_organization ? ' ' : 'n';
+	nulls[6] = !entry->has_organization;
 	values[7] = UUIDPGetDatum(&entry->session);
-	nulls[7] = entry->has_session ? ' ' : 'n';
+	nulls[7] = !entry->has_session;
 	values[8] = CStringGetTextDatum(entry->reason);
-	nulls[8] = entry->reason[0] != '\0' ? ' ' : 'n';
+	nulls[8] = entry->reason[0] == '\0';
 	values[9] = UUIDPGetDatum(&end->chain);
 	values[10] = end->follows ? EvidenceBytea(end->digest) : (Datum) 0;
-	nulls[10] = end->follows ? ' ' : 'n';
+	nulls[10] = !end->follows;
 	values[11] = EvidenceBytea(digest);
 	values[12] = CStringGetTextDatum(jws);
-	SpiRunLatest(&plan,
-				 "INSERT INTO cauce.audit_log (id, at, actor, role, action, account_id,"
-				 " organization_id, session_id, reason, chain, previous_digest, digest, jws)"
-				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-				 13, types, values, nulls);
+	AddRow(writer, values, nulls);
 	memcpy(end->digest, digest, sizeof(digest));
 	end->follows = true;
 	end->at = at;
@@ -292,13 +308,37 @@ IsPublishers(void)
 				  0, NULL, NULL, NULL, true) > 0;
 }
 
+/* AppendAll appends entries, those of one chain one after the other. Inside of an SpiScope. */
+static void
+AppendAll(const AuditEntry **entries, int count)
+{
+	QuietWriter *writer = QuietOpen("audit_log", LOG_COLUMNS, 0);
+	MemoryContext all = CurrentMemoryContext;
+	MemoryContext one = AllocSetContextCreate(all, "audit entry", ALLOCSET_DEFAULT_SIZES);
+	ChainEnd end = {0};
+
+	for (int i = 0; i < count; i++)
+	{
+		if (i == 0 || !SameChain(entries[i - 1], entries[i]))
+		{
+			LockChain(CHAIN_AUDIT, ChainOf(entries[i]));
+			ReadEnd(entries[i], &end);
+		}
+		MemoryContextSwitchTo(one);
+		AppendOne(writer, entries[i], &end);
+		MemoryContextSwitchTo(all);
+		MemoryContextReset(one);
+	}
+	if (writer != NULL)
+		QuietClose(writer);
+}
+
 /* AuditAppend writes entries, chain by chain in one order for everybody. */
 void
 AuditAppend(const AuditEntry *entries, int count)
 {
 	const AuditEntry **ordered =
 		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(AuditEntry *) * (Size) count);
-	ChainEnd end = {0};
 	SpiScope scope;
 
 	for (int i = 0; i < count; i++)
@@ -311,15 +351,7 @@ AuditAppend(const AuditEntry *entries, int count)
 						errmsg("the audit log is that of another database"),
 						errdetail("This one subscribes to it, and writes no entries of its own."),
 						errhint("Do it at the publisher.")));
-	for (int i = 0; i < count; i++)
-	{
-		if (i == 0 || !SameChain(ordered[i - 1], ordered[i]))
-		{
-			LockChain(CHAIN_AUDIT, ChainOf(ordered[i]));
-			ReadEnd(ordered[i], &end);
-		}
-		AppendOne(ordered[i], &end);
-	}
+	AppendAll(ordered, count);
 	appending = false;
 	SpiLeave(&scope);
 	pfree(ordered);
@@ -367,7 +399,7 @@ AuditChange(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_uu
 
 	if (IsLogicalWorker())
 		return; /* it was noted where it was done */
-	DataKeyCheckKeyring();
+	DataKeyCheckKeyringOnce();
 	MakeRoom();
 	entry = &noted.entries[noted.count];
 	AuditFill(entry, account, organization, session, action, reason);
@@ -407,23 +439,17 @@ EndTransaction(XactEvent event, void *arg)
 static void
 EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	int kept = 0;
+	int first = noted.count;
 
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		pruning = appending = false;
 	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
 		return;
-	for (int i = 0; i < noted.count; i++)
-	{
-		bool ends = noted.subtransactions[i] == mine;
-
-		if (ends && event == SUBXACT_EVENT_ABORT_SUB)
-			continue;
-		if (kept != i)
-			noted.entries[kept] = noted.entries[i];
-		noted.subtransactions[kept++] = ends ? parent : noted.subtransactions[i];
-	}
-	noted.count = kept;
+	/* what it noted came last */
+	while (first > 0 && noted.subtransactions[first - 1] == mine)
+		noted.subtransactions[--first] = parent;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		noted.count = first;
 }
 
 /* AuditInit defines the setting. */

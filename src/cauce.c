@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "datakey.h"
 #include "derived.h"
+#include "erase.h"
 #include "identity.h"
 #include "jose.h"
 #include "keyring_edit.h"
@@ -54,6 +55,7 @@ _PG_init(void)
 	KeyringEditInit();
 	JoseInit();
 	SigningInit();
+	EraseInit();
 	ChannelInit();
 	LoginInit();
 	IdentityInit();

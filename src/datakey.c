@@ -32,6 +32,7 @@
 #include "keyring_edit.h"
 #include "keyring_store.h"
 #include "keyrow.h"
+#include "quiet.h"
 #include "secret.h"
 #include "spi.h"
 
@@ -283,11 +284,11 @@ DataKeyCheckKeyring(void)
 }
 
 /*
- * CheckKeyringOnce is DataKeyCheckKeyring once a statement, for keys that are there:
- * looking at the file costs more than sealing a value. Whoever makes a key checks anew.
+ * DataKeyCheckKeyringOnce is that once a statement: looking at the file costs more than sealing
+ * a value.
  */
-static void
-CheckKeyringOnce(void)
+void
+DataKeyCheckKeyringOnce(void)
 {
 	if (checked_at == 0 || checked_at != GetCurrentStatementStartTimestamp())
 		DataKeyCheckKeyring();
@@ -305,7 +306,7 @@ DataKeyById(const pg_uuid_t *id, uint16 generation, const pg_uuid_t *account)
 
 	if (key != NULL)
 		return key;
-	CheckKeyringOnce();
+	DataKeyCheckKeyringOnce();
 	values[0] = UUIDPGetDatum(id);
 	values[1] = UUIDPGetDatum(account);
 	values[2] = Int32GetDatum(generation);
@@ -378,7 +379,7 @@ DataKeyForSession(const pg_uuid_t *account, const pg_uuid_t *session)
 
 	if (key != NULL)
 		return key;
-	CheckKeyringOnce();
+	DataKeyCheckKeyringOnce();
 	key = FindKey(&plan,
 				  "SELECT " KEYROW_COLUMNS " FROM cauce.data_key"
 				  " WHERE account_id = $1 AND session_id = $2 ORDER BY generation DESC LIMIT 1",
@@ -481,7 +482,7 @@ DataKeyForAccount(const pg_uuid_t *account)
 	static CurrentKey memo;
 	const DataKey *key;
 
-	CheckKeyringOnce();
+	DataKeyCheckKeyringOnce();
 	key = AccountKey(&memo, account);
 	if (key == NULL && CanWrite())
 	{
@@ -549,6 +550,13 @@ DataKeyCreate(const pg_uuid_t *account, const pg_uuid_t *organization, const pg_
 	return MakeKey(&row);
 }
 
+/* TellDestroyed has every backend, and every standby, wipe its cache. */
+static void
+TellDestroyed(void)
+{
+	CacheInvalidateRelcacheByRelid(CauceTable("key_signal"));
+}
+
 /* CompareIds is qsort's comparison of UUIDs. */
 static int
 CompareIds(const void *a, const void *b)
@@ -556,21 +564,32 @@ CompareIds(const void *a, const void *b)
 	return memcmp(a, b, sizeof(pg_uuid_t));
 }
 
-/* NoteDestroyed adds the deleted rows of the last result to destroyed; generations of one key are one. */
+/* MakeRoom makes room for more destroyed keys. */
 static void
-NoteDestroyed(uint64 rows, DestroyedKeys *destroyed)
+MakeRoom(DestroyedKeys *destroyed, MemoryContext context, uint64 more)
+{
+	Size room = (destroyed->count + more) * sizeof(pg_uuid_t);
+
+	destroyed->ids = destroyed->ids == NULL ? MemoryContextAllocHuge(context, room)
+											: repalloc_huge(destroyed->ids, room);
+}
+
+/* NoteDestroyed adds a row that was deleted. */
+static void
+NoteDestroyed(DestroyedKeys *destroyed, Datum id, Datum epoch, Datum wrapped)
+{
+	EpochDay last = KeyRowLastEpoch(DatumGetByteaPP(wrapped), DatumGetDateADT(epoch));
+
+	destroyed->last_epoch = Max(destroyed->last_epoch, last);
+	destroyed->ids[destroyed->count++] = *DatumGetUUIDP(id);
+}
+
+/* MakeUnique has each key once, whose generations were deleted one by one. */
+static void
+MakeUnique(DestroyedKeys *destroyed)
 {
 	int unique = 0;
 
-	for (uint64 i = 0; i < rows; i++)
-	{
-		bool isnull;
-		EpochDay epoch = DatumGetDateADT(SpiValue(i, 2, &isnull));
-
-		epoch = KeyRowLastEpoch(DatumGetByteaPP(SpiValue(i, 3, &isnull)), epoch);
-		destroyed->last_epoch = Max(destroyed->last_epoch, epoch);
-		destroyed->ids[destroyed->count++] = *DatumGetUUIDP(SpiValue(i, 1, &isnull));
-	}
 	qsort(destroyed->ids, destroyed->count, sizeof(pg_uuid_t), CompareIds);
 	for (int i = 0; i < destroyed->count; i++)
 	{
@@ -595,12 +614,14 @@ DestroyKeys(SPIPlanPtr *plan, const char *sql, int nargs, Datum *values, Destroy
 	SpiEnter(&scope, false);
 	while ((count = SpiRunLatest(plan, sql, nargs, types, values, NULL)) > 0)
 	{
-		Size room = (destroyed->count + count) * sizeof(pg_uuid_t);
+		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		destroyed->ids = destroyed->ids == NULL ? MemoryContextAllocHuge(context, room)
-												: repalloc_huge(destroyed->ids, room);
-		NoteDestroyed(count, destroyed);
+		MakeRoom(destroyed, context, count);
+		for (uint64 i = 0; i < count; i++)
+			NoteDestroyed(destroyed, SpiValue(i, 1, &isnull), SpiValue(i, 2, &isnull),
+						  SpiValue(i, 3, &isnull));
+		MakeUnique(destroyed);
 	}
 	SpiLeave(&scope);
 }
@@ -619,6 +640,31 @@ DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys
 				2, values, destroyed);
 }
 
+/* TakeKey is the QuietVisitor of a key that goes. */
+static void
+TakeKey(HeapTuple row, TupleDesc descriptor, void *argument)
+{
+	static const char *const columns[] = {"id", "epoch", "wrapped"};
+	Datum values[lengthof(columns)];
+	bool isnull;
+
+	for (Size i = 0; i < lengthof(columns); i++)
+		values[i] = heap_getattr(row, SPI_fnumber(descriptor, columns[i]), descriptor, &isnull);
+	MakeRoom(argument, CurrentMemoryContext, 1);
+	NoteDestroyed(argument, values[0], values[1], values[2]);
+}
+
+/* DataKeyDestroyQuietly is DataKeyDestroy without its triggers. */
+void
+DataKeyDestroyQuietly(const pg_uuid_t *account, const pg_uuid_t *session, DestroyedKeys *destroyed)
+{
+	memset(destroyed, 0, sizeof(*destroyed));
+	while (QuietDelete("data_key", account, session, TakeKey, destroyed) > 0)
+		;
+	MakeUnique(destroyed);
+	TellDestroyed();
+}
+
 /* DataKeyDestroyAll deletes every key of an account. */
 void
 DataKeyDestroyAll(const pg_uuid_t *account, DestroyedKeys *destroyed)
@@ -631,14 +677,14 @@ DataKeyDestroyAll(const pg_uuid_t *account, DestroyedKeys *destroyed)
 				values, destroyed);
 }
 
-/* cauce.data_key_destroyed(), trigger: tells every backend, and every standby, to wipe its cache. */
+/* cauce.data_key_destroyed(), trigger. */
 Datum
 cauce_data_key_destroyed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("data_key_destroyed is a trigger")));
-	CacheInvalidateRelcacheByRelid(CauceTable("key_signal"));
+	TellDestroyed();
 	return PointerGetDatum(NULL);
 }
 

@@ -36,6 +36,9 @@ extern const DataKey *DataKeyById(const pg_uuid_t *id, uint16 generation, const 
 /* DataKeyCheckKeyring raises 55000 unless the keyring in use is this database's. */
 extern void DataKeyCheckKeyring(void);
 
+/* DataKeyCheckKeyringOnce is that, once a statement. */
+extern void DataKeyCheckKeyringOnce(void);
+
 /*
  * DataKeyHoldEpochs keeps epoch keys from being destroyed until the transaction ends;
  * whoever wraps a key calls it before choosing an epoch.
@@ -86,6 +89,10 @@ typedef struct DestroyedKeys
 /* DataKeyDestroy deletes a session's key, in every generation. */
 extern void DataKeyDestroy(const pg_uuid_t *account, const pg_uuid_t *session,
 						   DestroyedKeys *destroyed);
+
+/* DataKeyDestroyQuietly is DataKeyDestroy where QuietMay and QuietCanSessions. */
+extern void DataKeyDestroyQuietly(const pg_uuid_t *account, const pg_uuid_t *session,
+								  DestroyedKeys *destroyed);
 
 /*
  * DataKeyDestroyAll deletes every key of an account, its own and those of its sessions and

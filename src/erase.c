@@ -39,6 +39,10 @@ PG_FUNCTION_INFO_V1(cauce_erase_archive);
 PG_FUNCTION_INFO_V1(cauce_certify_rows);
 PG_FUNCTION_INFO_V1(cauce_certificate_jwks);
 
+/* Of cauce.erasure_certificate; the check is about subject. */
+#define CERTIFICATE_COLUMNS 8
+#define CERTIFICATE_CHECKS 1
+
 static const char *erasure_reason = "request";
 /* A session or an account is being erased: its rows get no certificates of their own. */
 static bool erasing = false;
@@ -48,17 +52,44 @@ static pg_uuid_t erased_account;
 
 /*
  * The end of the chain that this transaction appended to last. It holds the chain's
- * lock, so nobody else appends; what a subtransaction appended may have been undone
- * when that is not the current one.
+ * lock, so nobody else appends; and forgets the end with the subtransaction that it is of.
  */
 static struct
 {
-	TransactionId transaction;
-	SubTransactionId subtransaction;
+	bool known;
+	SubTransactionId subtransaction; /* that may still undo it */
 	pg_uuid_t account;
 	uint8 digest[CIPHER_DIGEST_BYTES];
 	TimestampTz erased_at;
 } chain_end;
+
+/* ForgetEnd forgets it with the transaction, which ends. */
+static void
+ForgetEnd(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		chain_end.known = false;
+}
+
+/* EndSubtransaction forgets it if it is undone, or hands it on. */
+static void
+EndSubtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (chain_end.subtransaction != mine)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		chain_end.known = false;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		chain_end.subtransaction = parent;
+}
+
+/* EraseInit registers. */
+void
+EraseInit(void)
+{
+	RegisterXactCallback(ForgetEnd, NULL);
+	RegisterSubXactCallback(EndSubtransaction, NULL);
+}
 
 /* RequireDeleteTrigger raises unless called as a trigger ON DELETE. */
 static TriggerData *
@@ -128,17 +159,14 @@ CertifyRow(const DeletedRow *row, const char *subject, const char *counts,
 static bool
 EndIsKnown(const pg_uuid_t *account)
 {
-	return TransactionIdIsValid(chain_end.transaction) &&
-		   chain_end.transaction == GetTopTransactionIdIfAny() &&
-		   chain_end.subtransaction == GetCurrentSubTransactionId() &&
-		   SameUuid(&chain_end.account, account);
+	return chain_end.known && SameUuid(&chain_end.account, account);
 }
 
 /* RememberEnd notes the certificate that was just issued. */
 static void
 RememberEnd(const pg_uuid_t *account, const char *jws, TimestampTz erased_at)
 {
-	chain_end.transaction = GetTopTransactionId();
+	chain_end.known = true;
 	chain_end.subtransaction = GetCurrentSubTransactionId();
 	chain_end.account = *account;
 	chain_end.erased_at = erased_at;
@@ -217,14 +245,34 @@ SignCertificate(const pg_uuid_t *id, const Erased *erased, TimestampTz erased_at
 	return JoseSign(&payload, TYPE_CERTIFICATE);
 }
 
+/* AddCertificate adds a row of cauce.erasure_certificate. */
+static void
+AddCertificate(Datum *values, const bool *nulls)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid types[CERTIFICATE_COLUMNS] = {UUIDOID,	UUIDOID,		TEXTOID,  TEXTOID,
+									  JSONBOID, TIMESTAMPTZOID, BYTEAOID, TEXTOID};
+	QuietWriter *writer = QuietOpen("erasure_certificate", CERTIFICATE_COLUMNS, CERTIFICATE_CHECKS);
+
+	if (writer == NULL)
+	{
+		SpiRun(&plan,
+			   "INSERT INTO cauce.erasure_certificate"
+			   " (id, account_id, subject, reason, counts, erased_at, previous_digest, jws)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+			   CERTIFICATE_COLUMNS, types, values, SpiNulls(nulls, CERTIFICATE_COLUMNS), false);
+		return;
+	}
+	QuietAdd(writer, values, nulls);
+	QuietClose(writer);
+}
+
 /* IssueCertificate appends a certificate to the account's chain. */
 pg_uuid_t
 IssueCertificate(const Erased *erased)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid types[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID, TEXTOID};
-	Datum values[8];
-	char nulls[] = "        ";
+	Datum values[CERTIFICATE_COLUMNS];
+	bool nulls[CERTIFICATE_COLUMNS] = {false};
 	uint8 previous[CIPHER_DIGEST_BYTES];
 	TimestampTz erased_at = GetCurrentTimestamp();
 	TimestampTz last = 0;
@@ -232,7 +280,7 @@ IssueCertificate(const Erased *erased)
 	char *jws;
 	bool follows;
 
-	DataKeyCheckKeyring();
+	DataKeyCheckKeyringOnce();
 	LockChain(CHAIN_CERTIFICATES, erased->account);
 	follows = LastCertificate(erased->account, previous, &last);
 	if (follows && erased_at <= last)
@@ -242,17 +290,13 @@ IssueCertificate(const Erased *erased)
 	values[1] = UUIDPGetDatum(erased->account);
 	values[2] = CStringGetTextDatum(erased->subject);
 	values[3] = CStringGetTextDatum(erasure_reason);
-	values[4] = CStringGetTextDatum(erased->counts);
+	values[4] = DirectFunctionCall1(jsonb_in, CStringGetDatum(erased->counts));
 	values[5] = TimestampTzGetDatum(erased_at);
 	values[6] = follows ? EvidenceBytea(previous) : (Datum) 0;
-	nulls[6] = follows ? ' ' : 'n';
+	nulls[6] = !follows;
 	jws = SignCertificate(&id, erased, erased_at, follows ? previous : NULL);
 	values[7] = CStringGetTextDatum(jws);
-	SpiRun(&plan,
-		   "INSERT INTO cauce.erasure_certificate"
-		   " (id, account_id, subject, reason, counts, erased_at, previous_digest, jws)"
-		   " VALUES ($1, $2, $3, $4, $5::pg_catalog.jsonb, $6, $7, $8)",
-		   8, types, values, nulls, false);
+	AddCertificate(values, nulls);
 	RememberEnd(erased->account, jws, erased_at);
 	AuditChange(erased->account, erased->organization, erased->session, "erase",
 				psprintf("%s, %s, certificate %s", erased->subject, erasure_reason, UuidText(&id)));
@@ -568,7 +612,7 @@ EraseQuietly(const pg_uuid_t *account, const pg_uuid_t *session)
 
 	if (QuietDelete("session", account, session, ReadSession, &row) == 0)
 		return false;
-	DataKeyDestroy(account, session, &destroyed);
+	DataKeyDestroyQuietly(account, session, &destroyed);
 	CAUCE_POINT("erase_key_destroyed");
 	counts = DeleteContent(account, session, true);
 	CAUCE_POINT("erase_content_deleted");

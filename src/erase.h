@@ -10,6 +10,9 @@
 
 #include "datakey.h"
 
+/* EraseInit registers what forgets the ends of chains. */
+extern void EraseInit(void);
+
 /*
  * EraseSession and EraseArchive delete one session, or one archived session, and
  * put reason on the certificate. A plain DELETE does the same with reason

@@ -63,6 +63,13 @@ KeyringSerial(void)
 	return loaded ? serial : 0;
 }
 
+/* KeyringSerialRead does without a look at the store. */
+uint64
+KeyringSerialRead(void)
+{
+	return loaded ? serial : 0;
+}
+
 /* KeyringMaster is the number of the master key in use. */
 uint32
 KeyringMaster(void)

@@ -39,6 +39,9 @@ extern const char *KeyringId(void);
 /* KeyringSerial changes whenever this process has read another keyring; 0 before the first. Never raises. */
 extern uint64 KeyringSerial(void);
 
+/* KeyringSerialRead is that of the keyring that was read last, without a look at its store. */
+extern uint64 KeyringSerialRead(void);
+
 /* KeyringMaster is the number of the master key in use. */
 extern uint32 KeyringMaster(void);
 

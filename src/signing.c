@@ -143,7 +143,7 @@ Prepare(void)
 {
 	EVP_PKEY *key;
 
-	if (ready != NULL && ready_keyring == KeyringSerial())
+	if (ready != NULL && ready_keyring == KeyringSerialRead())
 		return;
 	Forget();
 	key = ParseKey(KeyringSigningKey());

@@ -175,6 +175,18 @@ SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account, const
 	return SpiRun(plan, sql, 2, types, values, NULL, read_only);
 }
 
+/* SpiNulls writes as SPI has it which values are NULL. */
+char *
+SpiNulls(const bool *nulls, int count)
+{
+	char *flags = palloc(count + 1);
+
+	for (int i = 0; i < count; i++)
+		flags[i] = nulls[i] ? 'n' : ' ';
+	flags[count] = '\0';
+	return flags;
+}
+
 /* SpiValue reads one value of the result. */
 Datum
 SpiValue(uint64 row, int column, bool *isnull)

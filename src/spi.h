@@ -57,6 +57,9 @@ extern uint64 SpiExecuteLatest(SPIPlanPtr plan, Datum *values, const char *nulls
 extern uint64 SpiRunSession(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *account,
 							const pg_uuid_t *session, bool read_only);
 
+/* SpiNulls writes as SPI has it which of so many values are NULL. palloc'd. */
+extern char *SpiNulls(const bool *nulls, int count);
+
 /* SpiValue reads column (from 1) of row (from 0) of the last result. */
 extern Datum SpiValue(uint64 row, int column, bool *isnull);
 

@@ -276,6 +276,24 @@ subtest 'whoever watches cauce\'s tables is told by retention, too' => sub {
 		$superuser->query("DROP TABLE public.follows; $heal");
 		is(run_retention(), $gone->{$action}, 'without that row it goes');
 	}
+	for my $watched ('DELETE ON cauce.data_key FOR EACH ROW', 'INSERT ON cauce.erasure_certificate FOR EACH ROW',
+		'INSERT ON cauce.audit_log FOR EACH STATEMENT')
+	{
+		my ($table) = $watched =~ / ON (\S+)/;
+		$superuser->query("TRUNCATE public.watched; CREATE TRIGGER watch AFTER $watched EXECUTE FUNCTION public.watch()");
+		new_session('now()');
+		is(run_retention(), '0|1|0', "a trigger AFTER $watched");
+		is($superuser->query('SELECT count(*) > 0 FROM public.watched'), 't', 'sees it');
+		$superuser->query("DROP TRIGGER watch ON $table");
+	}
+	$superuser->query(q{ALTER TABLE cauce.erasure_certificate ADD CONSTRAINT watch CHECK (counts->>'segments' <> '1') NOT VALID});
+	my $id = new_session('now()');
+	is(run_retention(), '0|0|1', 'a CHECK on certificates is heard');
+	is($superuser->query('SELECT sqlstate FROM cauce.retention_failure'), '23514', 'and is recorded');
+	is(where_is($id), 'live key 1 segments', 'its session stays whole');
+	$superuser->query("ALTER TABLE cauce.erasure_certificate DROP CONSTRAINT watch; $heal");
+	is(run_retention(), '0|1|0', 'without it, it goes');
+	is(mine('SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate'), 't', 'in one chain');
 	is($superuser->query('SELECT count(*) FROM cauce.retention_failure'), 0, 'no failure is left');
 	$superuser->query('DROP TABLE public.watched; DROP FUNCTION public.watch()');
 	mine('SELECT cauce.set_retention(NULL, NULL); DELETE FROM cauce.archived_session');
