@@ -15,7 +15,6 @@
 #include "recognizer.h"
 #include "resampler.h"
 #include "segmenter.h"
-#include "text.h"
 #include "vad.h"
 #include "wav.h"
 
@@ -87,21 +86,21 @@ Print(const char *text)
 static void
 Whole(Bench *bench)
 {
-	char *text;
+	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, bench->samples, bench->length, &text))
-		Print(text);
-	TextFree(text);
+	if (RecognizerDecode(&bench->recognizer, bench->samples, bench->length, &said))
+		Print(said.text);
+	RecognitionFree(&said);
 }
 
 static void
 Recognise(Bench *bench, Segmenter *segmenter, const Segment *segment)
 {
-	char *text;
+	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, segment->samples, segment->length, &text))
-		Print(text);
-	TextFree(text);
+	if (RecognizerDecode(&bench->recognizer, segment->samples, segment->length, &said))
+		Print(said.text);
+	RecognitionFree(&said);
 	SegmenterRelease(segmenter);
 }
 

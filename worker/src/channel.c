@@ -46,7 +46,7 @@ ChannelInit(Channel *channel, int number, const char *speaker, Voice *voice,
 	return setup->rate == MODEL_RATE || (channel->resampler = ResamplerCreate(setup->rate)) != NULL;
 }
 
-/* Put hands an utterance to the sink, and waits while that is full; it takes over the text. */
+/* Put hands an utterance to the sink, and waits while that is full; it takes over what was said. */
 static ChannelResult
 Put(Channel *channel, const Utterance *utterance)
 {
@@ -58,7 +58,7 @@ Put(Channel *channel, const Utterance *utterance)
 			SinkAbandon(sink);
 		if (QueueBroken(&sink->queue))
 		{
-			TextFree(utterance->text);
+			UtteranceFree(utterance);
 			return CHANNEL_CLOSED;
 		}
 	}
@@ -71,30 +71,39 @@ PutNote(Channel *channel, const Utterance *note)
 {
 	if (QueueCount(&channel->setup->sink->queue) < QUEUE_CROWDED)
 		return Put(channel, note);
-	TextFree(note->text);
+	UtteranceFree(note);
 	return CHANNEL_OK;
 }
 
 static void
 ForgetEarly(Channel *channel)
 {
-	TextFree(channel->early);
-	channel->early = NULL;
+	RecognitionFree(&channel->early);
 	channel->early_decoded = false;
+}
+
+/* Recognise says what is in a segment, by the clock of the stream. */
+static bool
+Recognise(Channel *channel, const Segment *segment, Recognition *said)
+{
+	if (!RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, said))
+		return false;
+	RecognitionPlace(said, segment->audio_ms, segment->start_ms, segment->end_ms);
+	return true;
 }
 
 /* Decode recognises a complete segment, unless that has been done in its pause. */
 static bool
-Decode(Channel *channel, const Segment *segment, char **text)
+Decode(Channel *channel, const Segment *segment, Recognition *said)
 {
 	if (channel->early_decoded && segment->pause && channel->early_start_ms == segment->start_ms &&
 		channel->early_end_ms == segment->end_ms)
 	{
-		*text = channel->early;
-		channel->early = NULL;
+		*said = channel->early;
+		channel->early = (Recognition){.text = NULL};
 		return true;
 	}
-	return RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, text);
+	return Recognise(channel, segment, said);
 }
 
 /* Transcribe recognises a segment, wipes its audio and hands on its text. */
@@ -110,14 +119,14 @@ Transcribe(Channel *channel, const Segment *segment, bool flushed)
 						   .end_ms = segment->end_ms,
 						   .spoken_ms =
 							   ClockMs() - SegmenterNow(&channel->segmenter) + segment->end_ms};
-	bool decoded = Decode(channel, segment, &utterance.text);
+	bool decoded = Decode(channel, segment, &utterance.said);
 
 	SegmenterRelease(&channel->segmenter);
 	InterimReset(&channel->interim);
 	ForgetEarly(channel);
 	if (!decoded)
 		return CHANNEL_FAILED;
-	if (utterance.text == NULL)
+	if (utterance.said.text == NULL)
 		return CHANNEL_OK;
 	utterance.seq = channel->next_seq++;
 	channel->recognised++;
@@ -231,21 +240,45 @@ InterimIsDue(const Channel *channel, const Segment *open)
 		   added >= INTERIM_MIN_MS && added * 2 >= had;
 }
 
-/* KeepEarly keeps a copy of the text of a segment that may be complete; returns false without memory. */
-static bool
-KeepEarly(Channel *channel, const Segment *open, const char *text)
+/* KeepEarly takes over what was recognised of a segment that may be complete. */
+static void
+KeepEarly(Channel *channel, const Segment *open, const Recognition *said)
 {
 	ForgetEarly(channel);
-	channel->early = text == NULL ? NULL : strdup(text);
-	channel->early_decoded = text == NULL || channel->early != NULL;
+	channel->early = *said;
+	channel->early_decoded = true;
 	channel->early_start_ms = open->start_ms;
 	channel->early_end_ms = open->end_ms;
-	return channel->early_decoded;
 }
 
-/* ShowInterim takes over what was decoded of the open segment, as interim text if that is asked for. */
+/*
+ * MakeInterim makes interim text of what was recognised of the open segment. It has the times of words
+ * unless words of an earlier text stay in it. Returns false if there is nothing new, or no memory.
+ */
+static bool
+MakeInterim(Channel *channel, const Recognition *said, Recognition *interim)
+{
+	Recognition copy;
+	char *text;
+
+	if (said->text == NULL || !RecognitionCopy(&copy, said))
+		return false;
+	if (!InterimTake(&channel->interim, strdup(said->text), &text))
+	{
+		RecognitionFree(&copy);
+		return false;
+	}
+	if (strcmp(text, said->text) != 0)
+		RecognitionFree(&copy);
+	TextFree(copy.text);
+	copy.text = text;
+	*interim = copy;
+	return true;
+}
+
+/* ShowInterim shows what was recognised of the open segment, if that is asked for. */
 static ChannelResult
-ShowInterim(Channel *channel, const Segment *open, char *decoded)
+ShowInterim(Channel *channel, const Segment *open, const Recognition *said)
 {
 	Utterance note = {.kind = UTTERANCE_INTERIM,
 					  .channel = channel->number,
@@ -253,13 +286,9 @@ ShowInterim(Channel *channel, const Segment *open, char *decoded)
 					  .end_ms = open->end_ms};
 
 	if (!channel->setup->notes.interim)
-	{
-		TextFree(decoded);
 		return CHANNEL_OK;
-	}
 	channel->interim_ms = open->end_ms;
-	return InterimTake(&channel->interim, decoded, &note.text) ? PutNote(channel, &note)
-															   : CHANNEL_OK;
+	return MakeInterim(channel, said, &note.said) ? PutNote(channel, &note) : CHANNEL_OK;
 }
 
 /* AheadDue is ChannelAheadDue; unless that is nothing, it gives the open segment. */
@@ -286,18 +315,19 @@ ChannelDecodeAhead(Channel *channel)
 {
 	Segment open;
 	ChannelAhead due = AheadDue(channel, &open);
-	char *decoded;
+	ChannelResult result;
+	Recognition said;
 
 	if (due == CHANNEL_NOTHING)
 		return CHANNEL_OK;
-	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
+	if (!Recognise(channel, &open, &said))
 		return CHANNEL_FAILED;
-	if (due == CHANNEL_EARLY && !KeepEarly(channel, &open, decoded))
-	{
-		TextFree(decoded);
-		return CHANNEL_FAILED;
-	}
-	return ShowInterim(channel, &open, decoded);
+	result = ShowInterim(channel, &open, &said);
+	if (due == CHANNEL_EARLY)
+		KeepEarly(channel, &open, &said);
+	else
+		RecognitionFree(&said);
+	return result;
 }
 
 ChannelResult

@@ -67,8 +67,8 @@ typedef struct Channel
 	Voice *voice;
 	Segmenter segmenter;
 	Interim interim;
-	char *early; /* text of the segment from early_start_ms to early_end_ms, decoded in its pause */
-	bool early_decoded; /* it has been, though early may be NULL: nothing was said */
+	Recognition early; /* of the segment from early_start_ms to early_end_ms, in its pause */
+	bool early_decoded; /* it has been, though early may have no text: nothing was said */
 	int64_t early_start_ms;
 	int64_t early_end_ms;
 	int64_t interim_ms; /* where the last interim text was decoded */

@@ -6,7 +6,6 @@
 
 #include "report.h"
 #include "resampler.h"
-#include "text.h"
 
 bool
 RecognizerCreate(Recognizer *recognizer, const SherpaOfflineRecognizerConfig *config)
@@ -17,38 +16,36 @@ RecognizerCreate(Recognizer *recognizer, const SherpaOfflineRecognizerConfig *co
 	return recognizer->engine != NULL;
 }
 
-/* CopyText takes the text out of a decoded stream. */
+/* CopyResult takes what was recognised out of a decoded stream. */
 static bool
-CopyText(const SherpaOnnxOfflineStream *stream, char **text)
+CopyResult(const SherpaOnnxOfflineStream *stream, Recognition *said)
 {
 	const SherpaOfflineResult *result = SherpaOnnxGetOfflineStreamResult(stream);
+	bool copied;
 
 	if (result == NULL)
 		return false;
-	*text = TextCopy(result->text == NULL ? "" : result->text);
+	copied = RecognitionMake(said, result->text == NULL ? "" : result->text,
+							 &(Tokens){.texts = result->tokens_arr,
+									   .starts = result->timestamps,
+									   .durations = result->durations,
+									   .log_probs = result->ys_log_probs,
+									   .count = (size_t) result->count});
 	SherpaOnnxDestroyOfflineRecognizerResult(result);
-	if (*text == NULL)
-		return false;
-	if (**text == '\0')
-	{
-		TextFree(*text);
-		*text = NULL;
-	}
-	return true;
+	return copied;
 }
 
 bool
-RecognizerDecode(Recognizer *recognizer, const float *samples, size_t length, char **text)
+RecognizerDecode(Recognizer *recognizer, const float *samples, size_t length, Recognition *said)
 {
 	const SherpaOnnxOfflineStream *stream = SherpaOnnxCreateOfflineStream(recognizer->engine);
 	bool decoded;
 
-	*text = NULL;
 	if (stream == NULL)
 		return false;
 	SherpaOnnxAcceptWaveformOffline(stream, MODEL_RATE, samples, (int32_t) length);
 	SherpaOnnxDecodeOfflineStream(recognizer->engine, stream);
-	decoded = CopyText(stream, text);
+	decoded = CopyResult(stream, said);
 	SherpaOnnxDestroyOfflineStream(stream);
 	return decoded;
 }

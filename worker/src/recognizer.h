@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "recognition.h"
 #include "sherpa.h"
 
 typedef struct Recognizer
@@ -22,12 +23,11 @@ typedef struct Recognizer
 extern bool RecognizerCreate(Recognizer *recognizer, const SherpaOfflineRecognizerConfig *config);
 
 /*
- * RecognizerDecode takes a segment at MODEL_RATE. *text becomes its text in valid UTF-8 without
- * control characters or white space at its ends, for TextFree, or NULL if nothing was said.
- * Returns false if there is no memory or the engine fails.
+ * RecognizerDecode takes a segment at MODEL_RATE and says what is in it, for RecognitionFree. Returns
+ * false if there is no memory or the engine fails; there is nothing to free then.
  */
 extern bool RecognizerDecode(Recognizer *recognizer, const float *samples, size_t length,
-							 char **text);
+							 Recognition *said);
 
 extern void RecognizerDestroy(Recognizer *recognizer);
 

@@ -152,6 +152,7 @@ GiveOut(Segmenter *segmenter, int64_t end, int64_t voice_end, Segment *segment)
 {
 	segment->samples = segmenter->audio + (segmenter->start - segmenter->base);
 	segment->length = (size_t) (end - segmenter->start);
+	segment->audio_ms = segmenter->start * 1000 / MODEL_RATE;
 	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
 	segment->end_ms = voice_end * 1000 / MODEL_RATE;
 	segment->pause = segmenter->state == SEGMENTER_SILENCE;
@@ -301,6 +302,7 @@ SegmenterOpen(const Segmenter *segmenter, Segment *segment)
 		return false;
 	segment->samples = segmenter->audio + (segmenter->start - segmenter->base);
 	segment->length = (size_t) (end - segmenter->start);
+	segment->audio_ms = segmenter->start * 1000 / MODEL_RATE;
 	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
 	segment->end_ms = segmenter->voice_end * 1000 / MODEL_RATE;
 	segment->pause = false;

@@ -49,6 +49,7 @@ typedef struct Segment
 {
 	const float *samples;
 	size_t length;
+	int64_t audio_ms; /* of the first sample, from the start of the stream */
 	int64_t start_ms; /* of the voice, from the start of the stream */
 	int64_t end_ms;
 	bool pause; /* it ends in a pause, not in the middle of speech */

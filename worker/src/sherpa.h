@@ -95,10 +95,23 @@ typedef struct SherpaOfflineRecognizerConfig
 	const char *homophone_replacer[3];
 } SherpaOfflineRecognizerConfig;
 
-/* The result starts with the text; what follows it is of no use here and never touched. */
+/*
+ * Arrays have count elements, one a token, or are NULL: times in seconds from the first sample, natural
+ * logarithms of probabilities. What follows in the structure is of no use here and never touched.
+ */
 typedef struct SherpaOfflineResult
 {
 	const char *text;
+	const float *timestamps;
+	int32_t count;
+	const char *tokens;
+	const char *const *tokens_arr;
+	const char *json;
+	const char *lang;
+	const char *emotion;
+	const char *event;
+	const float *durations;
+	const float *ys_log_probs;
 } SherpaOfflineResult;
 
 /* Durations in seconds, window in samples. */
@@ -125,6 +138,7 @@ typedef struct SherpaVadConfig
 _Static_assert(sizeof(SherpaOfflineModel) == 504, "layout of 1.13.4");
 _Static_assert(sizeof(SherpaOfflineRecognizerConfig) == 608, "layout of 1.13.4");
 _Static_assert(sizeof(SherpaVadConfig) == 88, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineResult, ys_log_probs) == 80, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, tokens) == 96, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, moonshine) == 176, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, zipformer_ctc) == 240, "layout of 1.13.4");
