@@ -86,9 +86,10 @@ Print(const char *text)
 static void
 Whole(Bench *bench)
 {
+	Hearing hearing = {.stream = NULL};
 	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, bench->samples, bench->length, &said))
+	if (RecognizerDecode(&bench->recognizer, &hearing, bench->samples, bench->length, true, &said))
 		Print(said.text);
 	RecognitionFree(&said);
 }
@@ -96,9 +97,10 @@ Whole(Bench *bench)
 static void
 Recognise(Bench *bench, Segmenter *segmenter, const Segment *segment)
 {
+	Hearing hearing = {.stream = NULL};
 	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, segment->samples, segment->length, &said))
+	if (RecognizerDecode(&bench->recognizer, &hearing, segment->samples, segment->length, true, &said))
 		Print(said.text);
 	RecognitionFree(&said);
 	SegmenterRelease(segmenter);
@@ -145,7 +147,7 @@ main(int argc, char **argv)
 	bench.samples = malloc((size_t) SECONDS_MAX * MODEL_RATE * sizeof(float));
 	if (argc < 4 || buffer == NULL || bench.samples == NULL ||
 		!ModelsRead(&bench.models, argv[1]) ||
-		!RecognizerCreate(&bench.recognizer, &bench.models.recognizer) ||
+		!RecognizerCreate(&bench.recognizer, &bench.models) ||
 		!VadCreate(&bench.vad, &bench.models.vad))
 		return EXIT_FAILURE;
 	for (i = 3; i < argc; i++)

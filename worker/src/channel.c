@@ -82,11 +82,12 @@ ForgetEarly(Channel *channel)
 	channel->early_decoded = false;
 }
 
-/* Recognise says what is in a segment, by the clock of the stream. */
+/* Recognise says what is in a segment, or in what there is of it, by the clock of the stream. */
 static bool
-Recognise(Channel *channel, const Segment *segment, Recognition *said)
+Recognise(Channel *channel, const Segment *segment, bool complete, Recognition *said)
 {
-	if (!RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, said))
+	if (!RecognizerDecode(channel->setup->recognizer, &channel->hearing, segment->samples,
+						  segment->length, complete, said))
 		return false;
 	RecognitionPlace(said, segment->audio_ms, segment->start_ms, segment->end_ms);
 	return true;
@@ -103,7 +104,7 @@ Decode(Channel *channel, const Segment *segment, Recognition *said)
 		channel->early = (Recognition){.text = NULL};
 		return true;
 	}
-	return Recognise(channel, segment, said);
+	return Recognise(channel, segment, true, said);
 }
 
 /* Transcribe recognises a segment, wipes its audio and hands on its text. */
@@ -260,16 +261,18 @@ MakeInterim(Channel *channel, const Recognition *said, Recognition *interim)
 {
 	Recognition copy;
 	char *text;
+	bool new;
 
 	if (said->text == NULL || !RecognitionCopy(&copy, said))
 		return false;
-	if (!InterimTake(&channel->interim, strdup(said->text), &text))
-	{
+	if (RecognizerStreams(channel->setup->recognizer))
+		new = InterimGrow(&channel->interim, said->text, &text);
+	else
+		new = InterimTake(&channel->interim, strdup(said->text), &text);
+	if (!new || strcmp(text, said->text) != 0)
 		RecognitionFree(&copy);
+	if (!new)
 		return false;
-	}
-	if (strcmp(text, said->text) != 0)
-		RecognitionFree(&copy);
 	TextFree(copy.text);
 	copy.text = text;
 	*interim = copy;
@@ -295,7 +298,7 @@ ShowInterim(Channel *channel, const Segment *open, const Recognition *said)
 static ChannelAhead
 AheadDue(const Channel *channel, Segment *open)
 {
-	if (!SegmenterOpen(&channel->segmenter, open))
+	if (RecognizerStreams(channel->setup->recognizer) || !SegmenterOpen(&channel->segmenter, open))
 		return CHANNEL_NOTHING;
 	if (EarlyIsDue(channel, open))
 		return CHANNEL_EARLY;
@@ -320,13 +323,40 @@ ChannelDecodeAhead(Channel *channel)
 
 	if (due == CHANNEL_NOTHING)
 		return CHANNEL_OK;
-	if (!Recognise(channel, &open, &said))
+	if (!Recognise(channel, &open, false, &said))
 		return CHANNEL_FAILED;
 	result = ShowInterim(channel, &open, &said);
 	if (due == CHANNEL_EARLY)
 		KeepEarly(channel, &open, &said);
 	else
 		RecognitionFree(&said);
+	return result;
+}
+
+/*
+ * Follow lets a streaming model hear what has come of the open segment, and shows what it makes of that. What
+ * may turn out to lie behind the segment's end it is not given.
+ */
+static ChannelResult
+Follow(Channel *channel)
+{
+	const Recognizer *recognizer = channel->setup->recognizer;
+	ChannelResult result;
+	Recognition said;
+	Segment open;
+	bool news;
+
+	if (!RecognizerStreams(recognizer) || !SegmenterOpen(&channel->segmenter, &open))
+		return CHANNEL_OK;
+	open.length = open.certain;
+	if (!RecognizerHear(recognizer, &channel->hearing, open.samples, open.length, &news))
+		return CHANNEL_FAILED;
+	if (!news || !channel->setup->notes.interim)
+		return CHANNEL_OK;
+	if (!Recognise(channel, &open, false, &said))
+		return CHANNEL_FAILED;
+	result = ShowInterim(channel, &open, &said);
+	RecognitionFree(&said);
 	return result;
 }
 
@@ -345,7 +375,7 @@ ChannelFeed(Channel *channel, const float *samples, size_t length)
 		samples += used;
 		length -= used;
 	}
-	return result;
+	return result == CHANNEL_OK ? Follow(channel) : result;
 }
 
 ChannelResult
@@ -385,4 +415,6 @@ ChannelDestroy(Channel *channel)
 	channel->resampler = NULL;
 	InterimReset(&channel->interim);
 	ForgetEarly(channel);
+	if (channel->setup != NULL)
+		RecognizerForget(channel->setup->recognizer, &channel->hearing);
 }

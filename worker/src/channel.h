@@ -66,6 +66,7 @@ typedef struct Channel
 	Resampler *resampler; /* NULL: the stream has the models' rate already */
 	Voice *voice;
 	Segmenter segmenter;
+	Hearing hearing; /* of the open segment */
 	Interim interim;
 	Recognition early; /* of the segment from early_start_ms to early_end_ms, in its pause */
 	bool early_decoded; /* it has been, though early may have no text: nothing was said */

@@ -20,12 +20,12 @@ my $beep = 0.12;                                                          # seco
 # A model gives times in frames of its encoder of 40 ms; a tone may be heard half a window of 25 ms before its frame.
 sub tone_ms { return 40 + 13 }
 
-# tone_sure is the confidence that tones have together.
+# tone_sure is the confidence that tones have together, at a temperature: the engine divides logits by it.
 sub tone_sure
 {
-	my (@names) = @_;
+	my ($temperature, @names) = @_;
 	my $sum = 0;
-	$sum += log $sure{$_} for @names;
+	$sum -= log 1 + (1 / $sure{$_} - 1)**(1 / $temperature) for @names;
 	return exp($sum / @names);
 }
 

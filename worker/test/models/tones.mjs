@@ -16,7 +16,7 @@ import { BYTES, GRAPH, MODEL, TENSOR, VARINT, join, message, node, text } from '
 const TOKENS = [['\u2581four', 60, 0.9], ['teen', 66, 0.8], ['\u2581six', 72, 0.6], ['\u2581seven', 76, 0.95]];
 const LOUD = 5; // logarithm of a band's energy from which there is a tone
 const BLANK = '<blk>', SIZE = TOKENS.length + 1;
-const NEVER = -20, AGAIN = -40; // what makes a token as good as impossible, and one that was the last
+const NEVER = -60, AGAIN = -120; // what makes a token as good as impossible, and one that was the last
 const SUBSAMPLING = 4; // frames of 10 ms to a frame of the encoder
 const CHUNK = 16, WINDOW = 32; // frames that a streaming model goes on at a time, and needs for that
 

@@ -35,10 +35,11 @@ sub sure
 {
 	my ($name, $tells, $found, @tones) = @_;
 	return is($found, undef, "$name has no confidence") if !$tells;
-	return cmp_ok(abs($found - tone_sure(@tones)), '<', 1e-4, "$name is as sure as the model");
+	return cmp_ok(abs($found - tone_sure($tells, @tones)), '<', 1e-4, "$name is as sure as the model");
 }
 
-for ([ offline => 1 ])
+# A model's name, and at which temperature it tells how sure it is, if it does.
+for ([ offline => 1 ], [ streaming => 2 ], [ ctc => 0 ])
 {
 	my ($model, $tells) = @$_;
 	my $server = start_serve([ '--models', tone_models($model) ]);
