@@ -15,7 +15,6 @@
 #include "recognizer.h"
 #include "resampler.h"
 #include "segmenter.h"
-#include "text.h"
 #include "vad.h"
 #include "wav.h"
 
@@ -87,21 +86,23 @@ Print(const char *text)
 static void
 Whole(Bench *bench)
 {
-	char *text;
+	Hearing hearing = {.stream = NULL};
+	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, bench->samples, bench->length, &text))
-		Print(text);
-	TextFree(text);
+	if (RecognizerDecode(&bench->recognizer, &hearing, bench->samples, bench->length, true, &said))
+		Print(said.text);
+	RecognitionFree(&said);
 }
 
 static void
 Recognise(Bench *bench, Segmenter *segmenter, const Segment *segment)
 {
-	char *text;
+	Hearing hearing = {.stream = NULL};
+	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, segment->samples, segment->length, &text))
-		Print(text);
-	TextFree(text);
+	if (RecognizerDecode(&bench->recognizer, &hearing, segment->samples, segment->length, true, &said))
+		Print(said.text);
+	RecognitionFree(&said);
 	SegmenterRelease(segmenter);
 }
 
@@ -146,7 +147,7 @@ main(int argc, char **argv)
 	bench.samples = malloc((size_t) SECONDS_MAX * MODEL_RATE * sizeof(float));
 	if (argc < 4 || buffer == NULL || bench.samples == NULL ||
 		!ModelsRead(&bench.models, argv[1]) ||
-		!RecognizerCreate(&bench.recognizer, &bench.models.recognizer) ||
+		!RecognizerCreate(&bench.recognizer, &bench.models) ||
 		!VadCreate(&bench.vad, &bench.models.vad))
 		return EXIT_FAILURE;
 	for (i = 3; i < argc; i++)

@@ -5,16 +5,9 @@
 // The published model multiplies a vector by its table of words for each token that it writes, and
 // unpacks the table for that from bytes to 36 MiB of floating-point numbers: Transpose, DequantizeLinear,
 // MatMul. Here that is a product of bytes, as all others of the model are: DynamicQuantizeLinear,
-// MatMulInteger. The table is transposed once, here. Field numbers are those of onnx.proto3.
+// MatMulInteger. The table is transposed once, here.
 import { readFileSync } from 'node:fs';
-
-const MODEL = { graph: 7 };
-const GRAPH = { node: 1, tensor: 5 };
-const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5 };
-const ATTRIBUTE = { name: 1, integer: 3, graph: 6, type: 20, typeInteger: 2 };
-const TENSOR = { dimension: 1, type: 2, name: 8, bytes: 9, typeFloat: 1, typeByte: 2 };
-const VARINT = 0, BYTES = 2; // wire types of protobuf
-const FIXED = { 1: 8, 5: 4 }; // bytes of the others
+import { ATTRIBUTE, BYTES, GRAPH, MODEL, NODE, TENSOR, VARINT, join, node, parse, text } from './onnx.mjs';
 
 const TABLE = 'word_table_transposed';
 const LOGITS = 'logits';
@@ -23,45 +16,6 @@ function fail(problem) {
 	throw new Error(`${process.argv[2]}: ${problem}; engine/decoder.mjs is made for another version`);
 }
 
-// parse gives the fields of a message: [number, wire type, value].
-function parse(bytes) {
-	const fields = [];
-	let at = 0;
-	function varint() {
-		let value = 0n, shift = 0n, byte;
-		do {
-			byte = bytes[at++];
-			value |= BigInt(byte & 0x7f) << shift;
-			shift += 7n;
-		} while (byte & 0x80);
-		return value;
-	}
-	while (at < bytes.length) {
-		const tag = Number(varint()), wire = tag & 7;
-		if (wire === VARINT) {
-			fields.push([tag >> 3, wire, varint()]);
-			continue;
-		}
-		const size = wire === BYTES ? Number(varint()) : FIXED[wire];
-		fields.push([tag >> 3, wire, bytes.subarray(at, at += size)]);
-	}
-	return fields;
-}
-
-function varint(value) {
-	const bytes = [];
-	for (value = BigInt(value); value > 0x7fn; value >>= 7n)
-		bytes.push(Number(value & 0x7fn) | 0x80);
-	return Buffer.from([...bytes, Number(value)]);
-}
-
-// join makes a message of fields.
-function join(fields) {
-	return Buffer.concat(fields.flatMap(([number, wire, value]) => [varint(number << 3 | wire),
-		...wire === VARINT ? [varint(value)] : wire === BYTES ? [varint(value.length), value] : [value]]));
-}
-
-const text = (number, value) => [number, BYTES, Buffer.from(value)];
 const all = (fields, number) => fields.filter(field => field[0] === number).map(field => field[2]);
 const texts = (fields, number) => all(fields, number).map(String);
 
@@ -69,21 +23,13 @@ const texts = (fields, number) => all(fields, number).map(String);
 const edit = (fields, number, change) =>
 	fields.map(field => field[0] === number && field[1] === BYTES ? [number, BYTES, change(field[2])] : field);
 
-function node(op, inputs, outputs, attributes = []) {
-	return [GRAPH.node, BYTES, join([...inputs.map(name => text(NODE.input, name)),
-		...outputs.map(name => text(NODE.output, name)), text(NODE.name, `${outputs[0]}/${op}`), text(NODE.op, op), ...attributes])];
-}
-
-const toFloat = [NODE.attribute, BYTES, join([text(ATTRIBUTE.name, 'to'),
-	[ATTRIBUTE.integer, VARINT, TENSOR.typeFloat], [ATTRIBUTE.type, VARINT, ATTRIBUTE.typeInteger]])];
-
 // product is vector * table, of bytes.
 function product(vector, scale, zero) {
 	const part = name => `${LOGITS}/${name}`;
 	return [
 		node('DynamicQuantizeLinear', [vector], [part('bytes'), part('scale'), part('zero')]),
 		node('MatMulInteger', [part('bytes'), TABLE, part('zero'), zero], [part('integers')]),
-		node('Cast', [part('integers')], [part('sums')], [toFloat]),
+		node('Cast', [part('integers')], [part('sums')], { to: TENSOR.typeFloat }),
 		node('Mul', [part('scale'), scale], [part('scales')]),
 		node('Mul', [part('sums'), part('scales')], [LOGITS]),
 	];

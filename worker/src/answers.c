@@ -18,6 +18,12 @@ AnswerSeconds(int64_t ms)
 	return json_real((double) ms / 1000.0);
 }
 
+json_t *
+AnswerConfidence(float confidence)
+{
+	return confidence == NO_CONFIDENCE ? NULL : json_real((double) confidence);
+}
+
 bool
 AnswerPut(Outbox *outbox, json_t *answer)
 {
@@ -65,12 +71,25 @@ Cut(const char *word, size_t length)
 	return length;
 }
 
-void
-AnswerWords(const char *text, int64_t start_ms, int64_t end_ms,
-			void (*take)(void *context, const AnswerWord *word), void *context)
+/* ShareOut gives a word the part of an utterance's time that its place in the text is of the text. */
+static void
+ShareOut(const Utterance *utterance, size_t place, size_t length, AnswerWord *word)
 {
-	int64_t total = (int64_t) strlen(text) + 1;
-	int64_t before = 0;
+	int64_t total = (int64_t) strlen(utterance->said.text) + 1;
+	int64_t time = utterance->end_ms - utterance->start_ms;
+
+	word->start_ms = utterance->start_ms + time * (int64_t) place / total;
+	word->end_ms = utterance->start_ms + time * (int64_t) (place + length + 1) / total;
+	word->confidence = NO_CONFIDENCE;
+}
+
+void
+AnswerWords(const Utterance *utterance, void (*take)(void *context, const AnswerWord *word),
+			void *context)
+{
+	const Recognition *said = &utterance->said;
+	const char *text = said->text == NULL ? "" : said->text;
+	const Word *known = said->words;
 	AnswerWord word;
 
 	while (*text != '\0')
@@ -81,11 +100,14 @@ AnswerWords(const char *text, int64_t start_ms, int64_t end_ms,
 		memcpy(word.text, text, kept);
 		word.text[kept] = '\0';
 		Bare(word.text, word.bare);
-		word.start_ms = start_ms + (end_ms - start_ms) * before / total;
-		before += (int64_t) length + 1;
-		word.end_ms = start_ms + (end_ms - start_ms) * before / total;
-		if (length > 0)
-			take(context, &word);
+		ShareOut(utterance, (size_t) (text - said->text), length, &word);
+		if (known != NULL)
+		{
+			word.start_ms = known->start_ms;
+			word.end_ms = known->end_ms;
+			word.confidence = known++->confidence;
+		}
+		take(context, &word);
 		text += length + strspn(text + length, " ");
 	}
 	explicit_bzero(&word, sizeof(word));

@@ -46,7 +46,7 @@ ChannelInit(Channel *channel, int number, const char *speaker, Voice *voice,
 	return setup->rate == MODEL_RATE || (channel->resampler = ResamplerCreate(setup->rate)) != NULL;
 }
 
-/* Put hands an utterance to the sink, and waits while that is full; it takes over the text. */
+/* Put hands an utterance to the sink, and waits while that is full; it takes over what was said. */
 static ChannelResult
 Put(Channel *channel, const Utterance *utterance)
 {
@@ -58,7 +58,7 @@ Put(Channel *channel, const Utterance *utterance)
 			SinkAbandon(sink);
 		if (QueueBroken(&sink->queue))
 		{
-			TextFree(utterance->text);
+			UtteranceFree(utterance);
 			return CHANNEL_CLOSED;
 		}
 	}
@@ -71,30 +71,40 @@ PutNote(Channel *channel, const Utterance *note)
 {
 	if (QueueCount(&channel->setup->sink->queue) < QUEUE_CROWDED)
 		return Put(channel, note);
-	TextFree(note->text);
+	UtteranceFree(note);
 	return CHANNEL_OK;
 }
 
 static void
 ForgetEarly(Channel *channel)
 {
-	TextFree(channel->early);
-	channel->early = NULL;
+	RecognitionFree(&channel->early);
 	channel->early_decoded = false;
+}
+
+/* Recognise says what is in a segment, or in what there is of it, by the clock of the stream. */
+static bool
+Recognise(Channel *channel, const Segment *segment, bool complete, Recognition *said)
+{
+	if (!RecognizerDecode(channel->setup->recognizer, &channel->hearing, segment->samples,
+						  segment->length, complete, said))
+		return false;
+	RecognitionPlace(said, segment->audio_ms, segment->start_ms, segment->end_ms);
+	return true;
 }
 
 /* Decode recognises a complete segment, unless that has been done in its pause. */
 static bool
-Decode(Channel *channel, const Segment *segment, char **text)
+Decode(Channel *channel, const Segment *segment, Recognition *said)
 {
 	if (channel->early_decoded && segment->pause && channel->early_start_ms == segment->start_ms &&
 		channel->early_end_ms == segment->end_ms)
 	{
-		*text = channel->early;
-		channel->early = NULL;
+		*said = channel->early;
+		channel->early = (Recognition){.text = NULL};
 		return true;
 	}
-	return RecognizerDecode(channel->setup->recognizer, segment->samples, segment->length, text);
+	return Recognise(channel, segment, true, said);
 }
 
 /* Transcribe recognises a segment, wipes its audio and hands on its text. */
@@ -110,14 +120,14 @@ Transcribe(Channel *channel, const Segment *segment, bool flushed)
 						   .end_ms = segment->end_ms,
 						   .spoken_ms =
 							   ClockMs() - SegmenterNow(&channel->segmenter) + segment->end_ms};
-	bool decoded = Decode(channel, segment, &utterance.text);
+	bool decoded = Decode(channel, segment, &utterance.said);
 
 	SegmenterRelease(&channel->segmenter);
 	InterimReset(&channel->interim);
 	ForgetEarly(channel);
 	if (!decoded)
 		return CHANNEL_FAILED;
-	if (utterance.text == NULL)
+	if (utterance.said.text == NULL)
 		return CHANNEL_OK;
 	utterance.seq = channel->next_seq++;
 	channel->recognised++;
@@ -231,21 +241,47 @@ InterimIsDue(const Channel *channel, const Segment *open)
 		   added >= INTERIM_MIN_MS && added * 2 >= had;
 }
 
-/* KeepEarly keeps a copy of the text of a segment that may be complete; returns false without memory. */
-static bool
-KeepEarly(Channel *channel, const Segment *open, const char *text)
+/* KeepEarly takes over what was recognised of a segment that may be complete. */
+static void
+KeepEarly(Channel *channel, const Segment *open, const Recognition *said)
 {
 	ForgetEarly(channel);
-	channel->early = text == NULL ? NULL : strdup(text);
-	channel->early_decoded = text == NULL || channel->early != NULL;
+	channel->early = *said;
+	channel->early_decoded = true;
 	channel->early_start_ms = open->start_ms;
 	channel->early_end_ms = open->end_ms;
-	return channel->early_decoded;
 }
 
-/* ShowInterim takes over what was decoded of the open segment, as interim text if that is asked for. */
+/*
+ * MakeInterim makes interim text of what was recognised of the open segment. It has the times of words
+ * unless words of an earlier text stay in it. Returns false if there is nothing new, or no memory.
+ */
+static bool
+MakeInterim(Channel *channel, const Recognition *said, Recognition *interim)
+{
+	Recognition copy;
+	char *text;
+	bool new;
+
+	if (said->text == NULL || !RecognitionCopy(&copy, said))
+		return false;
+	if (RecognizerStreams(channel->setup->recognizer))
+		new = InterimGrow(&channel->interim, said->text, &text);
+	else
+		new = InterimTake(&channel->interim, strdup(said->text), &text);
+	if (!new || strcmp(text, said->text) != 0)
+		RecognitionFree(&copy);
+	if (!new)
+		return false;
+	TextFree(copy.text);
+	copy.text = text;
+	*interim = copy;
+	return true;
+}
+
+/* ShowInterim shows what was recognised of the open segment, if that is asked for. */
 static ChannelResult
-ShowInterim(Channel *channel, const Segment *open, char *decoded)
+ShowInterim(Channel *channel, const Segment *open, const Recognition *said)
 {
 	Utterance note = {.kind = UTTERANCE_INTERIM,
 					  .channel = channel->number,
@@ -253,20 +289,16 @@ ShowInterim(Channel *channel, const Segment *open, char *decoded)
 					  .end_ms = open->end_ms};
 
 	if (!channel->setup->notes.interim)
-	{
-		TextFree(decoded);
 		return CHANNEL_OK;
-	}
 	channel->interim_ms = open->end_ms;
-	return InterimTake(&channel->interim, decoded, &note.text) ? PutNote(channel, &note)
-															   : CHANNEL_OK;
+	return MakeInterim(channel, said, &note.said) ? PutNote(channel, &note) : CHANNEL_OK;
 }
 
 /* AheadDue is ChannelAheadDue; unless that is nothing, it gives the open segment. */
 static ChannelAhead
 AheadDue(const Channel *channel, Segment *open)
 {
-	if (!SegmenterOpen(&channel->segmenter, open))
+	if (RecognizerStreams(channel->setup->recognizer) || !SegmenterOpen(&channel->segmenter, open))
 		return CHANNEL_NOTHING;
 	if (EarlyIsDue(channel, open))
 		return CHANNEL_EARLY;
@@ -286,18 +318,46 @@ ChannelDecodeAhead(Channel *channel)
 {
 	Segment open;
 	ChannelAhead due = AheadDue(channel, &open);
-	char *decoded;
+	ChannelResult result;
+	Recognition said;
 
 	if (due == CHANNEL_NOTHING)
 		return CHANNEL_OK;
-	if (!RecognizerDecode(channel->setup->recognizer, open.samples, open.length, &decoded))
+	if (!Recognise(channel, &open, false, &said))
 		return CHANNEL_FAILED;
-	if (due == CHANNEL_EARLY && !KeepEarly(channel, &open, decoded))
-	{
-		TextFree(decoded);
+	result = ShowInterim(channel, &open, &said);
+	if (due == CHANNEL_EARLY)
+		KeepEarly(channel, &open, &said);
+	else
+		RecognitionFree(&said);
+	return result;
+}
+
+/*
+ * Follow lets a streaming model hear what has come of the open segment, and shows what it makes of that. What
+ * may turn out to lie behind the segment's end it is not given.
+ */
+static ChannelResult
+Follow(Channel *channel)
+{
+	const Recognizer *recognizer = channel->setup->recognizer;
+	ChannelResult result;
+	Recognition said;
+	Segment open;
+	bool news;
+
+	if (!RecognizerStreams(recognizer) || !SegmenterOpen(&channel->segmenter, &open))
+		return CHANNEL_OK;
+	open.length = open.certain;
+	if (!RecognizerHear(recognizer, &channel->hearing, open.samples, open.length, &news))
 		return CHANNEL_FAILED;
-	}
-	return ShowInterim(channel, &open, decoded);
+	if (!news || !channel->setup->notes.interim)
+		return CHANNEL_OK;
+	if (!Recognise(channel, &open, false, &said))
+		return CHANNEL_FAILED;
+	result = ShowInterim(channel, &open, &said);
+	RecognitionFree(&said);
+	return result;
 }
 
 ChannelResult
@@ -315,7 +375,7 @@ ChannelFeed(Channel *channel, const float *samples, size_t length)
 		samples += used;
 		length -= used;
 	}
-	return result;
+	return result == CHANNEL_OK ? Follow(channel) : result;
 }
 
 ChannelResult
@@ -355,4 +415,6 @@ ChannelDestroy(Channel *channel)
 	channel->resampler = NULL;
 	InterimReset(&channel->interim);
 	ForgetEarly(channel);
+	if (channel->setup != NULL)
+		RecognizerForget(channel->setup->recognizer, &channel->hearing);
 }

@@ -66,9 +66,10 @@ typedef struct Channel
 	Resampler *resampler; /* NULL: the stream has the models' rate already */
 	Voice *voice;
 	Segmenter segmenter;
+	Hearing hearing; /* of the open segment */
 	Interim interim;
-	char *early; /* text of the segment from early_start_ms to early_end_ms, decoded in its pause */
-	bool early_decoded; /* it has been, though early may be NULL: nothing was said */
+	Recognition early; /* of the segment from early_start_ms to early_end_ms, in its pause */
+	bool early_decoded; /* it has been, though early may have no text: nothing was said */
 	int64_t early_start_ms;
 	int64_t early_end_ms;
 	int64_t interim_ms; /* where the last interim text was decoded */

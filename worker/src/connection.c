@@ -76,7 +76,7 @@ static void
 PutNote(Connection *connection, const Utterance *note)
 {
 	if (!QueuePut(&connection->sink.queue, note, 0))
-		TextFree(note->text);
+		UtteranceFree(note);
 }
 
 static void
@@ -85,7 +85,7 @@ TakeHeard(Connection *connection)
 	Utterance note = {.kind = UTTERANCE_HEARD};
 
 	if (connection->stream.started)
-		note.text = ChannelPartial(&connection->stream.channels[0]);
+		note.said.text = ChannelPartial(&connection->stream.channels[0]);
 	PutNote(connection, &note);
 }
 

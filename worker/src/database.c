@@ -29,8 +29,8 @@
 /* No conflict target and nothing returned: a stream token may not read the table. */
 #define SQL_INSERT                                                                                 \
 	"INSERT INTO cauce.transcript_segment"                                                         \
-	" (session_id, channel, seq, speaker, start_ms, end_ms, body)"                                 \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
+	" (session_id, channel, seq, speaker, start_ms, end_ms, confidence, body)"                     \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
 
 #define SQL_RULES "SELECT id, pattern, kind, severity FROM cauce.stream_alert_rules()"
 
@@ -44,7 +44,7 @@
 
 #define SQL_END "SELECT cauce.end_stream()"
 
-#define INSERT_PARAMETERS 7
+#define INSERT_PARAMETERS 8
 #define ALERT_PARAMETERS 6
 #define RULE_FIELDS 4
 #define UUID_BYTES 16
@@ -430,6 +430,7 @@ typedef struct Row
 	char seq[NUMBER_MAX];
 	char start_ms[NUMBER_MAX];
 	char end_ms[NUMBER_MAX];
+	char confidence[NUMBER_MAX];
 	char ids[DATABASE_ALERTS_MAX][UUID_TEXT];
 	const char *segment[INSERT_PARAMETERS];
 	const char *alerts[DATABASE_ALERTS_MAX][ALERT_PARAMETERS];
@@ -447,9 +448,12 @@ MakeRow(const Database *database, const Utterance *utterance, const DatabaseAler
 	snprintf(row->seq, NUMBER_MAX, "%" PRId64, utterance->seq);
 	snprintf(row->start_ms, NUMBER_MAX, "%" PRId64, database->offset_ms + utterance->start_ms);
 	snprintf(row->end_ms, NUMBER_MAX, "%" PRId64, database->offset_ms + utterance->end_ms);
+	snprintf(row->confidence, NUMBER_MAX, "%.9g", (double) utterance->said.confidence);
 	memcpy(row->segment,
 		   (const char *[]){token->session_id, row->channel, row->seq, utterance->speaker,
-							row->start_ms, row->end_ms, utterance->text},
+							row->start_ms, row->end_ms,
+							utterance->said.confidence == NO_CONFIDENCE ? NULL : row->confidence,
+							utterance->said.text},
 		   sizeof(row->segment));
 	for (i = 0; i < alerts->count; i++)
 	{

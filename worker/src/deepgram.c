@@ -134,32 +134,34 @@ DeepgramMessage(const char *text, size_t length, ClientMessage *message)
 static void
 AddWord(void *context, const AnswerWord *word)
 {
-	json_array_append_new(context,
-						  json_pack("{s:s, s:o, s:o, s:s}", "word",
-									*word->bare == '\0' ? word->text : word->bare, "start",
-									AnswerSeconds(word->start_ms), "end",
-									AnswerSeconds(word->end_ms), "punctuated_word", word->text));
+	json_array_append_new(context, json_pack("{s:s, s:o, s:o, s:o*, s:s}", "word",
+											 *word->bare == '\0' ? word->text : word->bare, "start",
+											 AnswerSeconds(word->start_ms), "end",
+											 AnswerSeconds(word->end_ms), "confidence",
+											 AnswerConfidence(word->confidence), "punctuated_word",
+											 word->text));
 }
 
-/* Results makes a message of type Results; it has no confidence, as the model gives none. */
+/* Results makes a message of type Results. */
 static json_t *
 Results(const Request *request, int channels, const Utterance *utterance)
 {
-	const char *text = utterance->text == NULL ? "" : utterance->text;
+	const char *text = utterance->said.text == NULL ? "" : utterance->said.text;
 	bool final = utterance->kind != UTTERANCE_INTERIM;
 	json_t *words = json_array();
 
-	AnswerWords(text, utterance->start_ms, utterance->end_ms, AddWord, words);
-	return json_pack("{s:s, s:[i,i], s:o, s:o, s:b, s:b, s:b, s:{s:[{s:s, s:o}]}, s:{s:s, s:{s:s, "
-					 "s:s, s:s}, s:s}}",
-					 "type", "Results", "channel_index", utterance->channel, channels, "duration",
-					 AnswerSeconds(utterance->end_ms - utterance->start_ms), "start",
-					 AnswerSeconds(utterance->start_ms), "is_final", final, "speech_final",
-					 final && (utterance->pause || utterance->flushed), "from_finalize",
-					 utterance->flushed, "channel", "alternatives", "transcript", text, "words",
-					 words, "metadata", "request_id", request->id, "model_info", "name", MODEL_ARCH,
-					 "version", "1.0", "arch", MODEL_ARCH, "model_uuid",
-					 "00000000-0000-0000-0000-000000000000");
+	AnswerWords(utterance, AddWord, words);
+	return json_pack(
+		"{s:s, s:[i,i], s:o, s:o, s:b, s:b, s:b, s:{s:[{s:s, s:o*, s:o}]}, s:{s:s, s:{s:s, "
+		"s:s, s:s}, s:s}}",
+		"type", "Results", "channel_index", utterance->channel, channels, "duration",
+		AnswerSeconds(utterance->end_ms - utterance->start_ms), "start",
+		AnswerSeconds(utterance->start_ms), "is_final", final, "speech_final",
+		final && (utterance->pause || utterance->flushed), "from_finalize", utterance->flushed,
+		"channel", "alternatives", "transcript", text, "confidence",
+		AnswerConfidence(utterance->said.confidence), "words", words, "metadata", "request_id",
+		request->id, "model_info", "name", MODEL_ARCH, "version", "1.0", "arch", MODEL_ARCH,
+		"model_uuid", "00000000-0000-0000-0000-000000000000");
 }
 
 static json_t *

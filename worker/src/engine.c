@@ -13,6 +13,7 @@
 #include "sherpa.h"
 
 static void (*onEngineDeath)(void) = NULL;
+static const char *engineLoads = NULL; /* the kind of model, until it has been taken */
 
 /* Die runs the guard once; a second death while it runs ends the process. */
 static void
@@ -58,6 +59,28 @@ EngineCheckVersion(void)
 	Report("the engine is sherpa-onnx %s, but %s is needed; build again with make",
 		   version == NULL ? "of an unknown version" : version, SHERPA_VERSION);
 	return false;
+}
+
+void
+EngineName(const char *kind)
+{
+	/* Of some models the engine does not see that they are of another kind, and goes astray. */
+	struct sigaction action = {.sa_handler = kind == NULL ? SIG_DFL : HandleAbort};
+
+	engineLoads = kind;
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGFPE, &action, NULL);
+}
+
+void
+EngineReport(void)
+{
+	if (engineLoads == NULL)
+		Report("the engine ended on an error of its own; check the models, see --models");
+	else
+		Report("the engine does not take the recognition model as \"%s\": it is of another kind or "
+			   "damaged; see --models",
+			   engineLoads);
 }
 
 void

@@ -14,6 +14,13 @@
 extern bool EngineCheckVersion(void);
 
 /*
+ * EngineName says which kind of model the engine is being given, NULL once it has taken it. EngineReport
+ * reports that it did not or, if it had, that it failed.
+ */
+extern void EngineName(const char *kind);
+extern void EngineReport(void);
+
+/*
  * EngineGuard installs what is done when the engine ends the process, as it does on a model it
  * cannot use (it calls _Exit) or on an error of the runtime under it (it calls abort). The
  * function runs in the thread that called the engine, stores what was recognised before, and

@@ -89,6 +89,17 @@ InterimTake(Interim *interim, char *decoded, char **text)
 	return *text != NULL;
 }
 
+bool
+InterimGrow(Interim *interim, const char *decoded, char **text)
+{
+	if (interim->shown != NULL && strcmp(decoded, interim->shown) == 0)
+		return false;
+	TextFree(interim->shown);
+	interim->shown = strdup(decoded);
+	*text = strdup(decoded);
+	return *text != NULL;
+}
+
 void
 InterimReset(Interim *interim)
 {

@@ -25,6 +25,12 @@ typedef struct Interim
  */
 extern bool InterimTake(Interim *interim, char *decoded, char **text);
 
+/*
+ * InterimGrow is InterimTake for the text of a streaming model, which writes on and takes nothing back but
+ * may be in the middle of a word: it is shown as it is.
+ */
+extern bool InterimGrow(Interim *interim, const char *decoded, char **text);
+
 /* InterimReset forgets the segment. */
 extern void InterimReset(Interim *interim);
 

@@ -13,7 +13,10 @@
 
 typedef struct Models
 {
-	SherpaOfflineRecognizerConfig recognizer;
+	const char *kind; /* of recognition model, as the file calls it */
+	bool streaming; /* which of the next two holds */
+	SherpaOfflineRecognizerConfig offline;
+	SherpaStreamingRecognizerConfig online;
 	SherpaVadConfig vad;
 	char *strings[MODELS_STRINGS_MAX]; /* what the pointers above point to */
 	int string_count;
@@ -22,7 +25,8 @@ typedef struct Models
 /*
  * ModelsRead reads the model configuration at path; NULL means engine/models.json beside the
  * program. Relative file names in it start from its own directory, and every model file it names
- * has to be readable. README.md lists the keys. Returns false, with a report, if it is wrong.
+ * has to be readable. It names one recognition model with all files that its kind needs. README.md
+ * lists the keys. Returns false, with a report, if it is wrong.
  */
 extern bool ModelsRead(Models *models, const char *path);
 

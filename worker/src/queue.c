@@ -7,7 +7,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "text.h"
+
+void
+UtteranceFree(const Utterance *utterance)
+{
+	Recognition said = utterance->said;
+
+	RecognitionFree(&said);
+}
 
 bool
 QueueInit(Queue *queue, size_t capacity)
@@ -94,7 +101,7 @@ DropFirst(Queue *queue)
 {
 	Utterance *utterance = &queue->slots[queue->first];
 
-	TextFree(utterance->text);
+	UtteranceFree(utterance);
 	memset(utterance, 0, sizeof(*utterance));
 	queue->first = (queue->first + 1) % queue->capacity;
 	queue->count--;

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "recognition.h"
+
 /* At a segment every few seconds this is about a quarter of an hour of talk. */
 #define QUEUE_MAX 256
 
@@ -40,8 +42,11 @@ typedef struct Utterance
 	int64_t start_ms;
 	int64_t end_ms;
 	int64_t spoken_ms; /* when its voice ended, by the monotonic clock */
-	char *text; /* owned, for TextFree; NULL in a note without text */
+	Recognition said; /* owned; without text in most notes */
 } Utterance;
+
+/* UtteranceFree wipes and frees what an utterance owns. */
+extern void UtteranceFree(const Utterance *utterance);
 
 typedef struct Queue
 {
@@ -60,7 +65,7 @@ extern bool QueueInit(Queue *queue, size_t capacity);
 
 /*
  * QueuePut waits up to timeout_ms for room and puts the utterance in. Returns false if there
- * was none or the queue is broken; the caller then still owns the text.
+ * was none or the queue is broken; the caller then still owns what was said.
  */
 extern bool QueuePut(Queue *queue, const Utterance *utterance, int timeout_ms);
 

@@ -1,62 +1,73 @@
 /*
  * recognizer.c
- *	  Runs the engine's recognizer over a segment.
+ *	  Chooses the kind of recognizer that the models are for.
  */
 #include "recognizer.h"
 
+#include "engine.h"
 #include "report.h"
 #include "resampler.h"
-#include "text.h"
 
-bool
-RecognizerCreate(Recognizer *recognizer, const SherpaOfflineRecognizerConfig *config)
-{
-	recognizer->engine = SherpaOnnxCreateOfflineRecognizer(config);
-	if (recognizer->engine == NULL)
-		Report("the engine does not take the recognition model");
-	return recognizer->engine != NULL;
-}
+#define TRIAL ((size_t) MODEL_RATE / 2) /* samples of silence that a model is tried on */
 
-/* CopyText takes the text out of a decoded stream. */
+/* Try lets a model decode silence, so that one that cannot is found before there is speech. */
 static bool
-CopyText(const SherpaOnnxOfflineStream *stream, char **text)
+Try(const Recognizer *recognizer)
 {
-	const SherpaOfflineResult *result = SherpaOnnxGetOfflineStreamResult(stream);
+	static const float silence[TRIAL] = {0.0f};
+	Hearing hearing = {.stream = NULL};
+	Recognition said;
 
-	if (result == NULL)
+	if (!RecognizerDecode(recognizer, &hearing, silence, TRIAL, true, &said))
 		return false;
-	*text = TextCopy(result->text == NULL ? "" : result->text);
-	SherpaOnnxDestroyOfflineRecognizerResult(result);
-	if (*text == NULL)
-		return false;
-	if (**text == '\0')
-	{
-		TextFree(*text);
-		*text = NULL;
-	}
+	RecognitionFree(&said);
 	return true;
 }
 
 bool
-RecognizerDecode(Recognizer *recognizer, const float *samples, size_t length, char **text)
+RecognizerCreate(Recognizer *recognizer, const Models *models)
 {
-	const SherpaOnnxOfflineStream *stream = SherpaOnnxCreateOfflineStream(recognizer->engine);
-	bool decoded;
+	bool made;
 
-	*text = NULL;
-	if (stream == NULL)
-		return false;
-	SherpaOnnxAcceptWaveformOffline(stream, MODEL_RATE, samples, (int32_t) length);
-	SherpaOnnxDecodeOfflineStream(recognizer->engine, stream);
-	decoded = CopyText(stream, text);
-	SherpaOnnxDestroyOfflineStream(stream);
-	return decoded;
+	recognizer->kind = models->streaming ? &recognizerStreaming : &recognizerOffline;
+	EngineName(models->kind);
+	made = recognizer->kind->load(recognizer, models) && Try(recognizer);
+	if (!made)
+		EngineReport();
+	EngineName(NULL);
+	return made;
+}
+
+bool
+RecognizerStreams(const Recognizer *recognizer)
+{
+	return recognizer->kind == &recognizerStreaming;
+}
+
+bool
+RecognizerHear(const Recognizer *recognizer, Hearing *hearing, const float *samples, size_t length,
+			   bool *news)
+{
+	return recognizer->kind->hear(recognizer, hearing, samples, length, news);
+}
+
+bool
+RecognizerDecode(const Recognizer *recognizer, Hearing *hearing, const float *samples,
+				 size_t length, bool complete, Recognition *said)
+{
+	return recognizer->kind->decode(recognizer, hearing, samples, length, complete, said);
+}
+
+void
+RecognizerForget(const Recognizer *recognizer, Hearing *hearing)
+{
+	recognizer->kind->forget(hearing);
 }
 
 void
 RecognizerDestroy(Recognizer *recognizer)
 {
 	if (recognizer->engine != NULL)
-		SherpaOnnxDestroyOfflineRecognizer(recognizer->engine);
+		recognizer->kind->unload(recognizer);
 	recognizer->engine = NULL;
 }

@@ -151,7 +151,8 @@ static void
 GiveOut(Segmenter *segmenter, int64_t end, int64_t voice_end, Segment *segment)
 {
 	segment->samples = segmenter->audio + (segmenter->start - segmenter->base);
-	segment->length = (size_t) (end - segmenter->start);
+	segment->length = segment->certain = (size_t) (end - segmenter->start);
+	segment->audio_ms = segmenter->start * 1000 / MODEL_RATE;
 	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
 	segment->end_ms = voice_end * 1000 / MODEL_RATE;
 	segment->pause = segmenter->state == SEGMENTER_SILENCE;
@@ -210,12 +211,18 @@ IsSpeech(const Segmenter *segmenter)
 	return segmenter->voiced >= VOICED_MIN || segmenter->continued;
 }
 
+/* TrailEnd gives the end of a segment whose pause is that up to a position. */
+static int64_t
+TrailEnd(const Segmenter *segmenter, int64_t position)
+{
+	return segmenter->voice_end + Min(TRAIL, (position - segmenter->voice_end) / 2);
+}
+
 /* CutAtPause ends a segment after its voice; returns false if it was too short to be speech. */
 static bool
 CutAtPause(Segmenter *segmenter, int64_t frame_end, Segment *segment)
 {
-	int64_t pause = frame_end - segmenter->voice_end;
-	int64_t end = segmenter->voice_end + Min(TRAIL, pause / 2);
+	int64_t end = TrailEnd(segmenter, frame_end);
 
 	EnterState(segmenter, SEGMENTER_SILENCE);
 	if (!IsSpeech(segmenter))
@@ -301,6 +308,8 @@ SegmenterOpen(const Segmenter *segmenter, Segment *segment)
 		return false;
 	segment->samples = segmenter->audio + (segmenter->start - segmenter->base);
 	segment->length = (size_t) (end - segmenter->start);
+	segment->certain = (size_t) (TrailEnd(segmenter, end) - segmenter->start);
+	segment->audio_ms = segmenter->start * 1000 / MODEL_RATE;
 	segment->start_ms = segmenter->voice_start * 1000 / MODEL_RATE;
 	segment->end_ms = segmenter->voice_end * 1000 / MODEL_RATE;
 	segment->pause = false;

@@ -49,8 +49,11 @@ typedef struct Segment
 {
 	const float *samples;
 	size_t length;
+	int64_t audio_ms; /* of the first sample, from the start of the stream */
 	int64_t start_ms; /* of the voice, from the start of the stream */
 	int64_t end_ms;
+	size_t
+		certain; /* of length: what is in it wherever it will end, unless it is cut for its length */
 	bool pause; /* it ends in a pause, not in the middle of speech */
 } Segment;
 

@@ -111,7 +111,7 @@ static ExitCode
 LoadModels(Service *s)
 {
 	if (!EngineCheckVersion() || !ModelsRead(&s->models, s->options->models) ||
-		!RecognizerCreate(&s->recognizer, &s->models.recognizer))
+		!RecognizerCreate(&s->recognizer, &s->models))
 		return EXIT_ENGINE;
 	if (!VoicesCreate(&s->voices, &s->models, s->options->capacity, s->options->capacity) ||
 		!TryLock(s->options))
@@ -173,7 +173,7 @@ OnEngineDeath(void)
 	int64_t end = ClockMs() + DEATH_GRACE_MS;
 	Connection *connection;
 
-	Report("the engine ended on an error of its own; check the models, see --models");
+	EngineReport();
 	for (connection = s->server.first; connection != NULL; connection = connection->next)
 	{
 		if (!connection->sink_started)

@@ -55,7 +55,61 @@ typedef struct SherpaMoonshine
 	const char *merged_decoder;
 } SherpaMoonshine;
 
-/* Families that no setting of ours selects are kept as room of their size, to stay NULL. */
+typedef struct SherpaFireRedAsr
+{
+	const char *encoder;
+	const char *decoder;
+} SherpaFireRedAsr;
+
+typedef struct SherpaCanary
+{
+	const char *encoder;
+	const char *decoder;
+	const char *src_lang;
+	const char *tgt_lang;
+	int32_t use_pnc;
+} SherpaCanary;
+
+typedef struct SherpaFunAsrNano
+{
+	const char *encoder_adaptor;
+	const char *llm;
+	const char *embedding;
+	const char *tokenizer;
+	const char *system_prompt;
+	const char *user_prompt;
+	int32_t max_new_tokens;
+	float temperature;
+	float top_p;
+	int32_t seed;
+	const char *language;
+	int32_t itn;
+	const char *hotwords;
+} SherpaFunAsrNano;
+
+typedef struct SherpaQwen3Asr
+{
+	const char *conv_frontend;
+	const char *encoder;
+	const char *decoder;
+	const char *tokenizer;
+	int32_t max_total_len;
+	int32_t max_new_tokens;
+	float temperature;
+	float top_p;
+	int32_t seed;
+	const char *hotwords;
+} SherpaQwen3Asr;
+
+typedef struct SherpaCohereTranscribe
+{
+	const char *encoder;
+	const char *decoder;
+	const char *language;
+	int32_t use_punct;
+	int32_t use_itn;
+} SherpaCohereTranscribe;
+
 typedef struct SherpaOfflineModel
 {
 	SherpaTransducer transducer;
@@ -73,10 +127,17 @@ typedef struct SherpaOfflineModel
 	const char *telespeech_ctc;
 	SherpaSenseVoice sense_voice;
 	SherpaMoonshine moonshine;
-	const char *fire_red_asr[2];
+	SherpaFireRedAsr fire_red_asr;
 	const char *dolphin;
 	const char *zipformer_ctc;
-	char other_families[256];
+	SherpaCanary canary;
+	const char *wenet_ctc;
+	const char *omnilingual;
+	const char *medasr;
+	SherpaFunAsrNano funasr_nano;
+	const char *fire_red_asr_ctc;
+	SherpaQwen3Asr qwen3_asr;
+	SherpaCohereTranscribe cohere_transcribe;
 } SherpaOfflineModel;
 
 typedef struct SherpaOfflineRecognizerConfig
@@ -95,10 +156,81 @@ typedef struct SherpaOfflineRecognizerConfig
 	const char *homophone_replacer[3];
 } SherpaOfflineRecognizerConfig;
 
-/* The result starts with the text; what follows it is of no use here and never touched. */
+typedef struct SherpaParaformer
+{
+	const char *encoder;
+	const char *decoder;
+} SherpaParaformer;
+
+typedef struct SherpaStreamingModel
+{
+	SherpaTransducer transducer;
+	SherpaParaformer paraformer;
+	const char *zipformer2_ctc;
+	const char *tokens;
+	int32_t num_threads;
+	const char *provider;
+	int32_t debug;
+	const char *model_type;
+	const char *modeling_unit;
+	const char *bpe_vocab;
+	const char *tokens_buf;
+	int32_t tokens_buf_size;
+	const char *nemo_ctc;
+	const char *t_one_ctc;
+} SherpaStreamingModel;
+
+typedef struct SherpaStreamingRecognizerConfig
+{
+	SherpaFeature feature;
+	SherpaStreamingModel model;
+	const char *decoding_method;
+	int32_t max_active_paths;
+	int32_t enable_endpoint;
+	float endpoint_rules[3];
+	const char *hotwords_file;
+	float hotwords_score;
+	const char *fst_graph;
+	int32_t fst_max_active;
+	const char *rule_fsts;
+	const char *rule_fars;
+	float blank_penalty;
+	const char *hotwords_buf;
+	int32_t hotwords_buf_size;
+	const char *homophone_replacer[3];
+} SherpaStreamingRecognizerConfig;
+
+/*
+ * As SherpaOfflineResult; json is an object that has all of it, and "ys_probs", a list of logarithms of
+ * probabilities, one a token or empty.
+ */
+typedef struct SherpaStreamingResult
+{
+	const char *text;
+	const char *tokens;
+	const char *const *tokens_arr;
+	const float *timestamps;
+	int32_t count;
+	const char *json;
+} SherpaStreamingResult;
+
+/*
+ * Arrays have count elements, one a token, or are NULL: times in seconds from the first sample, natural
+ * logarithms of probabilities. What follows in the structure is of no use here and never touched.
+ */
 typedef struct SherpaOfflineResult
 {
 	const char *text;
+	const float *timestamps;
+	int32_t count;
+	const char *tokens;
+	const char *const *tokens_arr;
+	const char *json;
+	const char *lang;
+	const char *emotion;
+	const char *event;
+	const float *durations;
+	const float *ys_log_probs;
 } SherpaOfflineResult;
 
 /* Durations in seconds, window in samples. */
@@ -125,13 +257,25 @@ typedef struct SherpaVadConfig
 _Static_assert(sizeof(SherpaOfflineModel) == 504, "layout of 1.13.4");
 _Static_assert(sizeof(SherpaOfflineRecognizerConfig) == 608, "layout of 1.13.4");
 _Static_assert(sizeof(SherpaVadConfig) == 88, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineResult, ys_log_probs) == 80, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, tokens) == 96, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, moonshine) == 176, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineModel, zipformer_ctc) == 240, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, funasr_nano) == 312, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, qwen3_asr) == 408, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaOfflineModel, cohere_transcribe) == 472, "layout of 1.13.4");
 _Static_assert(offsetof(SherpaOfflineRecognizerConfig, decoding_method) == 528, "layout of 1.13.4");
+_Static_assert(sizeof(SherpaStreamingModel) == 136, "layout of 1.13.4");
+_Static_assert(sizeof(SherpaStreamingRecognizerConfig) == 272, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaStreamingModel, t_one_ctc) == 128, "layout of 1.13.4");
+_Static_assert(offsetof(SherpaStreamingRecognizerConfig, decoding_method) == 144,
+			   "layout of 1.13.4");
+_Static_assert(sizeof(SherpaStreamingResult) == 48, "layout of 1.13.4");
 
 typedef struct SherpaOnnxOfflineRecognizer SherpaOnnxOfflineRecognizer;
 typedef struct SherpaOnnxOfflineStream SherpaOnnxOfflineStream;
+typedef struct SherpaOnnxOnlineRecognizer SherpaOnnxOnlineRecognizer;
+typedef struct SherpaOnnxOnlineStream SherpaOnnxOnlineStream;
 typedef struct SherpaOnnxVoiceActivityDetector SherpaOnnxVoiceActivityDetector;
 
 extern const char *SherpaOnnxGetVersionStr(void);
@@ -149,6 +293,25 @@ extern void SherpaOnnxDecodeOfflineStream(const SherpaOnnxOfflineRecognizer *rec
 extern const SherpaOfflineResult *
 SherpaOnnxGetOfflineStreamResult(const SherpaOnnxOfflineStream *stream);
 extern void SherpaOnnxDestroyOfflineRecognizerResult(const SherpaOfflineResult *result);
+
+extern const SherpaOnnxOnlineRecognizer *
+SherpaOnnxCreateOnlineRecognizer(const SherpaStreamingRecognizerConfig *config);
+extern void SherpaOnnxDestroyOnlineRecognizer(const SherpaOnnxOnlineRecognizer *recognizer);
+extern const SherpaOnnxOnlineStream *
+SherpaOnnxCreateOnlineStream(const SherpaOnnxOnlineRecognizer *recognizer);
+extern void SherpaOnnxDestroyOnlineStream(const SherpaOnnxOnlineStream *stream);
+extern void SherpaOnnxOnlineStreamAcceptWaveform(const SherpaOnnxOnlineStream *stream,
+												 int32_t sample_rate, const float *samples,
+												 int32_t n);
+extern void SherpaOnnxOnlineStreamInputFinished(const SherpaOnnxOnlineStream *stream);
+extern int32_t SherpaOnnxIsOnlineStreamReady(const SherpaOnnxOnlineRecognizer *recognizer,
+											 const SherpaOnnxOnlineStream *stream);
+extern void SherpaOnnxDecodeOnlineStream(const SherpaOnnxOnlineRecognizer *recognizer,
+										 const SherpaOnnxOnlineStream *stream);
+extern const SherpaStreamingResult *
+SherpaOnnxGetOnlineStreamResult(const SherpaOnnxOnlineRecognizer *recognizer,
+								const SherpaOnnxOnlineStream *stream);
+extern void SherpaOnnxDestroyOnlineRecognizerResult(const SherpaStreamingResult *result);
 
 extern const SherpaOnnxVoiceActivityDetector *
 SherpaOnnxCreateVoiceActivityDetector(const SherpaVadConfig *config, float buffer_seconds);

@@ -145,8 +145,8 @@ Store(Sink *sink, const Utterance *utterance, DatabaseAlerts *alerts)
 	{
 		if (!Connect(sink))
 			return false;
-		alerts->count =
-			RulesMatch(&sink->database.rules, utterance->text, alerts->rules, DATABASE_ALERTS_MAX);
+		alerts->count = RulesMatch(&sink->database.rules, utterance->said.text, alerts->rules,
+								   DATABASE_ALERTS_MAX);
 		EnterState(sink, SINK_STORING);
 		outcome = DatabaseStore(&sink->database, utterance, alerts, retried, &unknown);
 		if (outcome == OUTCOME_STORED)

@@ -110,7 +110,7 @@ static ExitCode
 LoadModels(Transcription *t)
 {
 	if (!EngineCheckVersion() || !ModelsRead(&t->models, t->options->models) ||
-		!RecognizerCreate(&t->recognizer, &t->models.recognizer) ||
+		!RecognizerCreate(&t->recognizer, &t->models) ||
 		!VoicesCreate(&t->voices, &t->models, t->options->stream.format.channels, PCM_CHANNELS_MAX))
 		return EXIT_ENGINE;
 	return EXIT_STORED;
@@ -373,7 +373,7 @@ OnEngineDeath(void)
 {
 	Transcription *t = &transcription;
 
-	Report("the engine ended on an error of its own; check the models, see --models");
+	EngineReport();
 	if (t->sink_started)
 		Drain(t, EXIT_ENGINE);
 	WipeAudio(t);

@@ -83,7 +83,7 @@ TranscriptPrint(const Utterance *utterance)
 	if (!WriteParts((struct iovec[]){{head, (size_t) head_length},
 									 {(char *) utterance->speaker, strlen(utterance->speaker)},
 									 {": ", 2},
-									 {utterance->text, strlen(utterance->text)},
+									 {utterance->said.text, strlen(utterance->said.text)},
 									 {"\n", 1}},
 					5))
 	{

@@ -126,12 +126,14 @@ VoskMessage(Request *request, const char *text, size_t length, ClientMessage *me
 	json_decref(object);
 }
 
-/* AddWord is AnswerWords' way to a list of words; there is no "conf", as the model gives none. */
+/* AddWord is AnswerWords' way to a list of words. */
 static void
 AddWord(void *context, const AnswerWord *word)
 {
-	json_array_append_new(context, json_pack("{s:o, s:o, s:s}", "end", AnswerSeconds(word->end_ms),
-											 "start", AnswerSeconds(word->start_ms), "word",
+	json_array_append_new(context, json_pack("{s:o*, s:o, s:o, s:s}", "conf",
+											 AnswerConfidence(word->confidence), "end",
+											 AnswerSeconds(word->end_ms), "start",
+											 AnswerSeconds(word->start_ms), "word",
 											 *word->bare == '\0' ? word->text : word->bare));
 }
 
@@ -187,8 +189,8 @@ Keep(Vosk *vosk, const Utterance *utterance, const DatabaseAlerts *alerts)
 {
 	size_t i;
 
-	json_array_append_new(vosk->texts, json_string(utterance->text));
-	AnswerWords(utterance->text, utterance->start_ms, utterance->end_ms, AddWord, vosk->words);
+	json_array_append_new(vosk->texts, json_string(utterance->said.text));
+	AnswerWords(utterance, AddWord, vosk->words);
 	for (i = 0; i < alerts->count; i++)
 		json_array_append_new(vosk->alerts,
 							  json_pack("{s:s, s:s, s:s}", "kind", alerts->rules[i]->kind,
@@ -206,8 +208,8 @@ VoskPassed(Vosk *vosk, const Request *request, const Utterance *utterance,
 			 (utterance->kind == UTTERANCE_HEARD && json_array_size(vosk->texts) > 0))
 		PutResult(vosk, request, outbox);
 	else if (utterance->kind == UTTERANCE_HEARD)
-		AnswerPut(outbox,
-				  json_pack("{s:s}", "partial", utterance->text == NULL ? "" : utterance->text));
+		AnswerPut(outbox, json_pack("{s:s}", "partial",
+									utterance->said.text == NULL ? "" : utterance->said.text));
 }
 
 void

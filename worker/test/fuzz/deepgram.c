@@ -2,7 +2,7 @@
  * deepgram.c
  *	  A text message of a client of /v1/listen is one that the protocol has, or is none.
  *
- * Parts: deepgram.c request.c text.c answers.c outbox.c
+ * Parts: deepgram.c request.c text.c answers.c recognition.c outbox.c
  * Most bytes: 16384
  */
 #include "accepted.h"

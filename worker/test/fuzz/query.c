@@ -2,7 +2,7 @@
  * query.c
  *	  Whatever the parameters of /v1/listen are, what is accepted is within its bounds.
  *
- * Parts: deepgram.c request.c text.c answers.c outbox.c
+ * Parts: deepgram.c request.c text.c answers.c recognition.c outbox.c
  * Most bytes: 4096
  *
  * Input: parameters as libwebsockets gives them out, without their escapes, each up to a line's end.

@@ -2,7 +2,7 @@
  * vosk.c
  *	  Whatever configurations a vosk client sends, one after the other, what is accepted is within bounds.
  *
- * Parts: vosk.c request.c text.c answers.c outbox.c
+ * Parts: vosk.c request.c text.c answers.c recognition.c outbox.c
  * Most bytes: 16384
  *
  * Input: messages, each up to a zero byte.

@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 use Test::More;
+use Tones;
 use Worker;
 
 my $session = open_session();
@@ -54,6 +55,40 @@ fails('no such database', 4, qr/3D000/,
 
 my $models = spew(scratch() . '/models.json', '{"vad": "none.onnx", "tokens": "none.txt"}');
 fails('no models', 6, qr/cannot read the model file/, [ @good, '--models', $models, $wav ]);
+
+# Model configurations, and what is said of them; in a file beside the test models.
+(my $beside = tone_models('offline')) =~ s/[^\/]+$/bad.json/;
+my ($vad) = slurp(tone_models('offline')) =~ /("vad":"[^"]+")/;
+my $streaming = '"encoder": "streaming-encoder.onnx", "decoder": "streaming-decoder.onnx", "joiner": "streaming-joiner.onnx"';
+(my $swapped = $streaming) =~ s/streaming-encoder/offline-encoder/;
+(my $part = $streaming) =~ s/streaming-encoder/streaming-joiner/;
+spew(scratch() . '/tones/broken.onnx', substr slurp(scratch() . '/tones/streaming-ctc.onnx'), 0, 700);
+my @bad = (
+	[ 'an unknown kind', '"parrot": {"model": "tokens.txt"}', qr/unknown kind of model, "parrot"/ ],
+	[ 'no kind', '"model_type": "x"', qr/no recognition model/ ],
+	[ 'two kinds', '"tdnn": {"model": "tokens.txt"}, "dolphin": {"model": "tokens.txt"}', qr/more than one recognition model/ ],
+	[ 'an incomplete kind', '"whisper": {"encoder": "tokens.txt"}', qr/no "decoder" in whisper/ ],
+	[ 'an unknown key', '"whisper": {"ears": "tokens.txt"}', qr/unknown or ill-typed key "ears"/ ],
+	[ 'an ill-typed number', '"whisper": {"tail_paddings": "2"}', qr/ill-typed key "tail_paddings"/ ],
+	[ 'a missing file', '"tdnn": {"model": "none.onnx"}', qr/cannot read the model file .*none\.onnx/ ],
+	# These the engine finds, and may have a line of its own to say.
+	[ 'a streaming model called offline', qq("transducer": {$streaming}), qr/not take the recognition model as "transducer"/, 1 ],
+	[ 'an offline model called streaming', qq("streaming_transducer": {$swapped}), qr/as "streaming_transducer"/, 1 ],
+	[ 'a part called the whole', qq("streaming_transducer": {$part}), qr/as "streaming_transducer"/, 1 ],
+	[ 'a CTC model called another', '"streaming_zipformer2_ctc": {"model": "streaming-ctc.onnx"}', qr/as "streaming_zipformer2_ctc"/, 1 ],
+	[ 'a broken model', '"streaming_nemo_ctc": {"model": "broken.onnx"}', qr/as "streaming_nemo_ctc"/, 1 ],
+	[ 'no model at all', '"nemo_ctc": {"model": "tokens.txt"}', qr/as "nemo_ctc"/, 1 ],
+	[ 'a wrong type', qq("model_type": "paraformer", "transducer": {$streaming}), qr/as "transducer"/, 1 ]);
+for (@bad)
+{
+	my ($name, $text, $line, $engine) = @$_;
+	my @arguments = (@good, '--models', spew($beside, qq({$vad, "tokens": "tokens.txt", $text})), $wav);
+	next if !$engine && (fails($name, 6, $line, \@arguments), 1);
+	my $worker = run_worker(\@arguments);
+	is($worker->{code}, 6, "$name: exit status 6") or diag $worker->{err};
+	like((split /\n/, $worker->{err})[-1], $line, "$name: the last line says why");
+}
+fails('no tokens', 6, qr/no "tokens"/, [ @good, '--models', spew($beside, qq({$vad, "tdnn": {"model": "tokens.txt"}})), $wav ]);
 fails('bad models', 6, qr/unknown or ill-typed key "ears"/,
 	[ @good, '--models', spew(scratch() . '/ears.json', '{"ears": 2}'), $wav ]);
 

@@ -101,6 +101,26 @@ random_decodings_never_take_back_what_is_kept(void **state)
 	}
 }
 
+static void
+text_of_a_streaming_model_is_shown_as_it_grows(void **state)
+{
+	static const char *const decoded[] = {"four", "four", "fourteen", "fourteen six"};
+	static const bool shown[] = {true, false, true, true};
+	Interim interim = {.kept = 0};
+	size_t i;
+
+	(void) state;
+	for (i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+	{
+		char *text = NULL;
+
+		assert_int_equal(InterimGrow(&interim, decoded[i], &text), shown[i]);
+		assert_string_equal(shown[i] ? text : interim.shown, decoded[i]);
+		TextFree(text);
+	}
+	InterimReset(&interim);
+}
+
 int
 main(void)
 {
@@ -108,6 +128,7 @@ main(void)
 		cmocka_unit_test(words_that_two_decodings_agree_on_stay),
 		cmocka_unit_test(the_same_text_is_not_shown_twice),
 		cmocka_unit_test(random_decodings_never_take_back_what_is_kept),
+		cmocka_unit_test(text_of_a_streaming_model_is_shown_as_it_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

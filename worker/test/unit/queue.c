@@ -2,7 +2,7 @@
  * queue.c
  *	  The queue keeps order, is bounded, and lets go of whoever waits when it breaks.
  *
- * Parts: queue.c text.c
+ * Parts: queue.c recognition.c text.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,7 @@ TakeAll(void *argument)
 
 	while ((utterance = QueueFirst(queue)) != NULL)
 	{
-		if (utterance->seq != taken || strcmp(utterance->text, "said") != 0)
+		if (utterance->seq != taken || strcmp(utterance->said.text, "said") != 0)
 			return (void *) (intptr_t) -1;
 		taken++;
 		QueueDrop(queue);
@@ -37,9 +37,9 @@ TakeAll(void *argument)
 static Utterance
 Make(int64_t seq)
 {
-	Utterance utterance = {.seq = seq, .text = TextCopy("said")};
+	Utterance utterance = {.seq = seq, .said.text = TextCopy("said")};
 
-	assert_non_null(utterance.text);
+	assert_non_null(utterance.said.text);
 	return utterance;
 }
 
@@ -99,7 +99,7 @@ a_broken_queue_gives_and_takes_nothing(void **state)
 	assert_null(QueueFirst(&queue));
 	assert_false(QueuePut(&queue, &second, 10000));
 	QueueSleep(&queue, 10000);
-	TextFree(second.text);
+	UtteranceFree(&second);
 	QueueDestroy(&queue);
 }
 

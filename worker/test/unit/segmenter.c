@@ -35,12 +35,30 @@ Note(Heard *heard, const Segment *segment)
 	size_t i;
 
 	assert_true(heard->count < SEGMENTS_MAX);
+	assert_int_equal(segment->audio_ms, first * 1000 / MODEL_RATE);
+	assert_int_equal(segment->certain, segment->length);
 	for (i = 0; i < segment->length; i++)
 		assert_int_equal((int64_t) segment->samples[i], first + 1 + (int64_t) i);
 	heard->first[heard->count] = first;
 	heard->last[heard->count] = first + (int64_t) segment->length - 1;
 	heard->start_ms[heard->count] = segment->start_ms;
 	heard->end_ms[heard->count++] = segment->end_ms;
+}
+
+/*
+ * NoteCertain takes how many samples are certain to be in the open segment: they get more, and are, when a
+ * pause ends it.
+ */
+static void
+NoteCertain(const Segmenter *segmenter, size_t *certain)
+{
+	Segment open;
+
+	if (!SegmenterOpen(segmenter, &open))
+		return;
+	assert_true(open.certain >= *certain);
+	assert_true(open.certain <= open.length);
+	*certain = open.certain;
 }
 
 /* AssertWiped holds that the buffer behind the audio in use is zero. */
@@ -59,6 +77,7 @@ Run(const char *pattern, Heard *heard)
 {
 	float *audio = calloc(SegmenterCapacity(), sizeof(float));
 	int64_t position = 0;
+	size_t certain = 0;
 	Segmenter segmenter;
 	Segment segment;
 
@@ -79,14 +98,18 @@ Run(const char *pattern, Heard *heard)
 		if (SegmenterJudge(&segmenter, *pattern == '#', &segment))
 		{
 			Note(heard, &segment);
+			assert_true(certain <= segment.length || !segment.pause);
+			certain = 0;
 			SegmenterRelease(&segmenter);
 			AssertWiped(&segmenter);
 		}
+		NoteCertain(&segmenter, &certain);
 		assert_null(SegmenterFrame(&segmenter));
 	}
 	if (SegmenterFlush(&segmenter, &segment))
 	{
 		Note(heard, &segment);
+		assert_true(certain <= segment.length);
 		SegmenterRelease(&segmenter);
 		AssertWiped(&segmenter);
 	}
