@@ -30,6 +30,7 @@
 #include "session.h"
 #include "shared.h"
 #include "signing.h"
+#include "storage.h"
 #include "upkeep.h"
 #include "witness.h"
 
@@ -68,6 +69,7 @@ _PG_init(void)
 	OracleInit();
 	RedactInit();
 	ClockInit();
+	StorageInit();
 	UpkeepInit();
 	LauncherInit();
 #ifdef CAUCE_INJECTION
