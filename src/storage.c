@@ -178,8 +178,8 @@ StorageGet(const StoredBundle *stored)
 				 got == stored->size
 					 ? errdetail("Its digest is another.")
 					 : errdetail("It has %zu bytes, and the archive has %zu.", got, stored->size),
-				 errhint("The archive is as it was; look after its file in storage, whose "
-						 "name is docs/operations.md's to tell.")));
+				 errhint("The archive's row is as it was; docs/storage.md tells what its "
+						 "file is called.")));
 	return bundle;
 }
 

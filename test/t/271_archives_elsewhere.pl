@@ -185,7 +185,7 @@ subtest 'storage that lies' => sub {
 
 subtest 'storage that does not store' => sub {
 	my $id = archive('north-pro', 'kept');
-	for my $how (qw(true lose fail hang))
+	for my $how (qw(hang true lose fail))
 	{
 		use_commands($how, 'get', 'remove');
 		if ($how eq 'hang')
