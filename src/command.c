@@ -126,14 +126,15 @@ Start(Running *running)
 	}
 }
 
-/* End kills what still runs, and closes what is open; also called when this process exits. */
+/*
+ * End kills what still runs, and then closes what is open, so that the program does not take its input for
+ * whole; also called when this process exits.
+ */
 static void
 End(int code, Datum argument)
 {
 	Running *running = (Running *) DatumGetPointer(argument);
 
-	CloseEnd(&running->to);
-	CloseEnd(&running->from);
 	if (running->pid > 0)
 	{
 		(void) kill(-running->pid, SIGKILL);
@@ -141,6 +142,8 @@ End(int code, Datum argument)
 			;
 	}
 	running->pid = 0;
+	CloseEnd(&running->to);
+	CloseEnd(&running->from);
 }
 
 /* Await waits until a descriptor is ready (or, without one, for a moment); raises past the deadline. */

@@ -28,8 +28,14 @@ echo "\$1 \$2" >> $storage/journal
 file=$storage/\$2
 case "\$1" in
 put)
-	[ ! -e "\$file" ] || exec cmp -s - "\$file"
-	cat > "\$file.new" && sync "\$file.new" && mv "\$file.new" "\$file" && sync $storage ;;
+	set -e
+	trap 'rm -f "\$file.\$\$"' EXIT
+	cat > "\$file.\$\$"
+	test "\$(sha256sum < "\$file.\$\$" | cut -c 1-64)" = "\${2##*-}"
+	sync "\$file.\$\$"
+	mv "\$file.\$\$" "\$file"
+	sync $storage ;;
+late) echo > $storage/slow; while [ -e $storage/slow ]; do sleep 0.05; done; "\$0" put "\$2"; echo > $storage/late ;;
 get) cat "\$file" ;;
 remove) rm -f "\$file" ;;
 true) ;;
@@ -43,7 +49,7 @@ flood) yes ;;
 other) cat \$(ls $storage/*-*-* | grep -v \$2 | head -n 1) | head -c \$(stat -c %s "\$file") ;;
 hang) sleep 300 & echo \$! > $storage/sleeper; wait ;;
 files) ls -l /proc/\$\$/fd >&2; exit 4 ;;
-slow) cat > "\$file"; touch $storage/slow; while [ -e $storage/slow ]; do sleep 0.05; done ;;
+slow) cat > "\$file"; echo > $storage/slow; while [ -e $storage/slow ]; do sleep 0.05; done ;;
 esac
 STORAGE
 
@@ -70,6 +76,14 @@ sub visit
 	return if $_[0] && $_[0] eq 'begin';
 	$cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker'}, '0') or die 'the visit does not end';
 	return;
+}
+
+# await waits until a program has left a file in storage.
+sub await
+{
+	my ($file) = @_;
+	for (1 .. 200) { return 1 if !$cluster->as_postgres('test', '-s', "$storage/$file")->{status}; select undef, undef, undef, 0.05 }
+	die "no $file";
 }
 
 # archive makes a session and archives it.
@@ -191,7 +205,7 @@ subtest 'storage that does not store' => sub {
 		if ($how eq 'hang')
 		{
 			visit('begin');
-			for (1 .. 100) { last if !$cluster->as_postgres('test', '-s', "$storage/sleeper")->{status}; select undef, undef, undef, 0.05 }
+			await('sleeper');
 			chomp(my $sleeper = shell('cat "$1/sleeper"', $storage));
 			is($cluster->superuser(q{SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker'}), 't', 'hang: the worker ends within a second');
 			like(shell('sed -n "s/^State:\t//p" "/proc/$1/status" 2>/dev/null || true', $sleeper), qr/^(Z.*)?$/, 'and takes the program along');
@@ -290,7 +304,7 @@ sub during
 	my ($id, $do) = @_;
 	use_commands('slow', 'get', 'remove');
 	visit('begin');
-	for (1 .. 200) { last if !$cluster->as_postgres('test', '-e', "$storage/slow")->{status}; select undef, undef, undef, 0.05 }
+	await('slow');
 	$do->();
 	shell('rm -f "$1/slow"', $storage);
 	$cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker'}, '0');
@@ -341,18 +355,26 @@ subtest 'rotated keys' => sub {
 
 subtest 'killed' => sub {
 	my $id = archive('north-pro', 'killed');
-	use_commands('slow', 'get', 'remove');
-	visit('begin');
-	for (1 .. 200) { last if !$cluster->as_postgres('test', '-e', "$storage/slow")->{status}; select undef, undef, undef, 0.05 }
-	$cluster->kill_server;
-	shell('rm -f "$1/slow"', $storage);
-	$cluster->pg_ctl('start');
-	is(where($id), 'here', 'stored, and not yet known to be, it is in the table');
-	is($cluster->superuser("SELECT count(*) FROM cauce.stored_bundle WHERE session_id = '$id'"), '1', 'and noted as in storage');
+	$cluster->sql(app => $token{'north-pro'}, "SELECT cauce.restore_session('$id'); INSERT INTO cauce.report (session_id, body) SELECT '$id', string_agg(md5(random()::text), '') FROM generate_series(1, 10000); SELECT cauce.archive_session('$id')");
+	# In the midst of writing, which a pipe does not take all at once; and when all is stored and not known to be.
+	for my $how (qw(late slow))
+	{
+		use_commands($how, 'get', 'remove');
+		visit('begin');
+		await('slow');
+		$cluster->kill_server;
+		shell('rm -f "$1/slow"', $storage);
+		await('late') if $how eq 'late';
+		is(scalar(grep { /^$id/ } files()), $how eq 'late' ? 0 : 1, "$how: what is in storage");
+		$cluster->pg_ctl('start');
+		is(where($id), 'here', 'it is in the table');
+		is($cluster->superuser("SELECT count(*) FROM cauce.stored_bundle WHERE session_id = '$id'"), '1', 'and noted as in storage');
+	}
 	use_commands('put', 'get', 'remove');
 	visit();
 	is(where($id), 'elsewhere', 'and goes under the same name');
 	is((grep { /^$id/ } files()), 1, 'once');
+	is(opened($id)->{out}, 'qzcanary killed', 'whole');
 };
 
 subtest 'copies of the database' => sub {
@@ -365,16 +387,15 @@ subtest 'copies of the database' => sub {
 	my $before = () = journal();
 	is($standby->sql(app => $token{'north-pro'}, "SELECT cauce.open_archive(account_id, id, bundle)->'session'->>'title' FROM cauce.archived_session WHERE id = '$id'"), 'qzcanary copied', 'a standby brings it back');
 	is(scalar(() = journal()), $before + 1, 'from storage');
-	select undef, undef, undef, 2.5;
+	select undef, undef, undef, 1.5;
 	is(scalar(grep { /^(put|remove)/ } (journal())[ $before .. (() = journal()) - 1 ]), 0, 'and hands nothing over itself');
 	$standby->stop;
 	my $dump = $cluster->as_postgres('pg_dump', '-h', $cluster->host, '-U', 'postgres', '-e', 'cauce', '-e', 'pgcrypto', 'cauce');
-	my $sibling = CauceTest->sibling_of($cluster, settings => "cauce.retention_naptime = '1d'\ncauce.restore_command = '$storage/run get %f'");
-	run [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $sibling->dsn('postgres') ], '<', \$dump->{out}, '>', \my $out, '2>', \my $err;
+	$cluster->superuser('CREATE DATABASE copy');
+	run [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $cluster->dsn('postgres', 'copy') ], '<', \$dump->{out}, '>', \my $out, '2>', \my $err;
 	is($?, 0, 'a dump is restored') or diag $err;
-	is($sibling->superuser('SELECT count(*) FROM cauce.stored_bundle'), $cluster->superuser('SELECT count(*) FROM cauce.stored_bundle'), 'it knows what is in storage');
-	$sibling->superuser('CREATE ROLE app LOGIN IN ROLE cauce_app') if $sibling->superuser(q{SELECT count(*) FROM pg_roles WHERE rolname = 'app'}) eq '0';
-	is($sibling->try_sql(app => $token{'north-pro'}, "SELECT cauce.restore_session('$away'); SELECT title FROM cauce.session WHERE id = '$away'")->{out} =~ s/^\n//r, 'qzcanary copied, from storage', 'and brings it back');
+	is($cluster->superuser('SELECT count(*) FROM cauce.stored_bundle', database => 'copy'), $cluster->superuser('SELECT count(*) FROM cauce.stored_bundle'), 'it knows what is in storage');
+	is($cluster->sql(app => $token{'north-pro'}, "SELECT cauce.restore_session('$away') \\g /dev/null\nSELECT title FROM cauce.session WHERE id = '$away'", database => 'copy'), 'qzcanary copied, from storage', 'and brings it back');
 };
 
 subtest 'nothing of what was said' => sub {
@@ -383,7 +404,7 @@ subtest 'nothing of what was said' => sub {
 		is($cluster->as_postgres('grep', '-rlaF', $word, $storage)->{out}, '', 'is in storage');
 		is(index($cluster->log, $word), -1, 'or in the log');
 	}
-	is(join(' ', grep { !/^(put|get|remove|true|lose|fail|hang|chatty|changed|short|long|flood|other|files|slow) [0-9a-f-]{36}-[0-9a-f]{64}$/ } journal()), '', 'a program is told a name and nothing else');
+	is(join(' ', grep { !/^(put|get|remove|true|lose|fail|hang|chatty|changed|short|long|flood|other|files|slow|late) [0-9a-f-]{36}-[0-9a-f]{64}$/ } journal()), '', 'a program is told a name and nothing else');
 };
 
 done_testing;
