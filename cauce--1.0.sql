@@ -346,14 +346,38 @@ CREATE TABLE cauce.archived_session (
 	started_at timestamptz NOT NULL,
 	archived_at timestamptz NOT NULL,
 	delete_after timestamptz NOT NULL,
-	bundle bytea NOT NULL,
+	bundle bytea,
 	legal_hold boolean NOT NULL DEFAULT false,
-	PRIMARY KEY (account_id, id)
+	bundle_digest bytea CHECK (pg_catalog.octet_length(bundle_digest) = 32),
+	bundle_bytes integer,
+	PRIMARY KEY (account_id, id),
+	CHECK ((bundle IS NULL) = (bundle_digest IS NOT NULL) AND (bundle IS NULL) = (bundle_bytes IS NOT NULL))
 );
 ALTER TABLE cauce.archived_session ALTER COLUMN bundle SET STORAGE EXTERNAL;
 CREATE INDEX archived_session_organization_id ON cauce.archived_session (organization_id);
 CREATE INDEX archived_session_delete_after ON cauce.archived_session (delete_after);
+CREATE INDEX archived_session_here ON cauce.archived_session (archived_at) WHERE bundle IS NOT NULL;
 COMMENT ON TABLE cauce.archived_session IS 'sessions moved out of the live tables, each one sealed bundle; restore_session() brings one back, DELETE erases it';
+COMMENT ON COLUMN cauce.archived_session.bundle IS
+	'the session, sealed; NULL while cauce.archive_command''s storage has it: open_archive() finds it wherever it is';
+COMMENT ON COLUMN cauce.archived_session.bundle_digest IS 'SHA-256 of the sealed bundle while storage has it';
+COMMENT ON COLUMN cauce.archived_session.bundle_bytes IS 'size of the sealed bundle while storage has it';
+
+CREATE TABLE cauce.stored_bundle (
+	account_id uuid NOT NULL,
+	session_id uuid NOT NULL,
+	digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) = 32),
+	bytes integer NOT NULL,
+	stored_at timestamptz,
+	sqlstate text,
+	message text,
+	attempts integer NOT NULL DEFAULT 0,
+	failed_at timestamptz,
+	retry_at timestamptz,
+	PRIMARY KEY (account_id, session_id, digest)
+);
+COMMENT ON TABLE cauce.stored_bundle IS
+	'every file that may be in cauce.archive_command''s storage, called session_id, a hyphen and the digest in hex; its last failure, and the next try';
 
 CREATE TABLE cauce.data_key (
 	id uuid NOT NULL,
@@ -535,7 +559,7 @@ DECLARE
 BEGIN
 	FOREACH name IN ARRAY ARRAY['organization', 'account', 'data_key', 'key_rotation', 'key_rotation_id_seq', 'session', 'transcript_segment', 'report',
 		'alert', 'archived_session', 'erasure_certificate', 'audit_log', 'break_glass_grant', 'invitation', 'retention_failure', 'alert_rule',
-		'former_name', 'former_name_id_seq', 'clock'] LOOP
+		'former_name', 'former_name_id_seq', 'clock', 'stored_bundle'] LOOP
 		PERFORM pg_catalog.pg_extension_config_dump(('cauce.' || name)::pg_catalog.regclass, '');
 	END LOOP;
 	-- A job names blocks and files of this server, and a table that a partial dump may leave out.
@@ -1374,9 +1398,9 @@ CREATE FUNCTION cauce.release_legal_hold(account_id uuid, session_id uuid, reaso
 COMMENT ON FUNCTION cauce.release_legal_hold(uuid, uuid, text) IS 'ends a legal hold; retention and owner take over again';
 
 CREATE FUNCTION cauce.open_archive(account_id uuid, id uuid, bundle bytea) RETURNS jsonb
-	AS 'MODULE_PATHNAME', 'cauce_open_archive' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+	AS 'MODULE_PATHNAME', 'cauce_open_archive' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION cauce.open_archive(uuid, uuid, bytea) IS
-	'what a row of archived_session holds, without restoring it; needs the identity that may open it (28000, 42501). XX001 when damaged';
+	'what a row of archived_session holds, without restoring it; a bundle that is NULL is looked for, in the row and in storage (58030 when that fails). Needs the identity that may open it (28000, 42501). XX001 when damaged';
 
 CREATE FUNCTION cauce.perform_retention(max_sessions integer) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cauce_perform_retention' LANGUAGE C VOLATILE STRICT;
@@ -1558,6 +1582,14 @@ COMMENT ON FUNCTION cauce.reseal_statements(boolean) IS
 CREATE FUNCTION cauce.wake_launcher() RETURNS void
 	AS 'MODULE_PATHNAME', 'cauce_wake_launcher' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cauce.wake_launcher() IS 'the background worker visits every database once this transaction has committed; cauce''s own';
+
+CREATE FUNCTION cauce.store_archives() RETURNS void
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT cauce.wake_launcher();
+END;
+COMMENT ON FUNCTION cauce.store_archives() IS
+	'has the background worker hand archives over to storage now, once this transaction has committed; storage_status says how it goes';
 
 CREATE FUNCTION cauce.rotate_data_keys(account_id uuid DEFAULT NULL, older_than interval DEFAULT '0') RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -2423,6 +2455,20 @@ CREATE VIEW cauce.retention_status WITH (security_barrier = true) AS
 		cauce.clock_held_until() AS clock_held_until, cauce.no_worker_since() AS no_worker_since;
 COMMENT ON VIEW cauce.retention_status IS 'whether retention keeps up';
 
+CREATE VIEW cauce.storage_status WITH (security_barrier = true) AS
+	SELECT a.here, a.elsewhere, a.oldest_here, s.failing, s.next_retry, s.to_remove,
+		(SELECT pg_catalog.format('%s: %s', f.sqlstate, f.message) FROM cauce.stored_bundle f
+			WHERE f.failed_at IS NOT NULL ORDER BY f.failed_at DESC LIMIT 1) AS last_failure
+	FROM (SELECT pg_catalog.count(*) FILTER (WHERE bundle_digest IS NULL) AS here, pg_catalog.count(bundle_digest) AS elsewhere,
+			pg_catalog.min(archived_at) FILTER (WHERE bundle_digest IS NULL AND NOT legal_hold) AS oldest_here
+		FROM cauce.archived_session) a,
+		(SELECT pg_catalog.count(*) FILTER (WHERE attempts > 0) AS failing, pg_catalog.min(retry_at) AS next_retry,
+			pg_catalog.count(*) FILTER (WHERE NOT EXISTS (SELECT FROM cauce.data_key k
+				WHERE k.account_id = b.account_id AND k.session_id = b.session_id)) AS to_remove
+		FROM cauce.stored_bundle b) s;
+COMMENT ON VIEW cauce.storage_status IS
+	'how many archives are in the table and how many in storage, since when the oldest waits, how many files fail, how many of erased sessions are to be removed';
+
 CREATE VIEW cauce.key_status WITH (security_barrier = true) AS
 	WITH k AS (
 		SELECT epoch, pg_catalog.count(*) AS data_keys,
@@ -2516,7 +2562,7 @@ COMMENT ON FUNCTION cauce.export_sessions() IS 'my sessions with their content; 
 CREATE FUNCTION cauce.export_archives() RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT coalesce(jsonb_agg(to_jsonb(a) - 'bundle' || jsonb_build_object('content', cauce.open_archive(a.account_id, a.id, a.bundle))), '[]')
+	SELECT coalesce(jsonb_agg(to_jsonb(a) - ARRAY['bundle', 'bundle_digest', 'bundle_bytes'] || jsonb_build_object('content', cauce.open_archive(a.account_id, a.id, a.bundle))), '[]')
 	FROM (SELECT * FROM cauce.archived_session m WHERE m.account_id = (SELECT cauce.account_id()) ORDER BY m.started_at, m.id) a;
 END;
 COMMENT ON FUNCTION cauce.export_archives() IS 'my archived sessions, opened; a part of export_my_data()';
@@ -2573,6 +2619,7 @@ ALTER TABLE cauce.transcript_segment ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL 
 ALTER TABLE cauce.report ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.alert ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.archived_session ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE cauce.stored_bundle ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.data_key ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.key_rotation ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 ALTER TABLE cauce.erasure_certificate ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -2673,6 +2720,7 @@ CREATE POLICY audit ON cauce.audit_log FOR SELECT TO cauce_auditor USING (true);
 CREATE POLICY operate ON cauce.key_rotation FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_run FOR SELECT TO cauce_operator USING (true);
 CREATE POLICY operate ON cauce.retention_failure FOR SELECT TO cauce_operator USING (true);
+CREATE POLICY operate ON cauce.stored_bundle FOR SELECT TO cauce_operator USING (true);
 
 CREATE POLICY mine ON cauce.alert_rule TO cauce_app
 	USING (account_id = (SELECT cauce.account_id())) WITH CHECK (account_id = (SELECT cauce.account_id()));
@@ -2726,6 +2774,7 @@ GRANT SELECT (id, organization_id, subject, role, login_role, retention_days, re
 GRANT SELECT (account_id, id, organization_id, status, started_at, ended_at, retention_days, retain_until,
 	legal_hold) ON cauce.session TO cauce_operator;
 GRANT SELECT ON cauce.retention_run, cauce.retention_failure, cauce.due_session, cauce.retention_status,
+	cauce.stored_bundle, cauce.storage_status,
 	cauce.key_status, cauce.key_rotation, cauce.rotation_status, cauce.protected_table, cauce.protect_progress
 	TO cauce_operator;
 GRANT SELECT ON cauce.audit_log, cauce.erasure_certificate, cauce.break_glass_grant TO cauce_auditor;
@@ -2763,7 +2812,7 @@ GRANT EXECUTE ON FUNCTION cauce.create_organization(text, text),
 	cauce.create_account(text, uuid, cauce.account_role, text, text),
 	cauce.set_legal_hold(uuid, uuid, text), cauce.release_legal_hold(uuid, uuid, text),
 	cauce.run_retention(integer), cauce.schedule_retention(text), cauce.unschedule_retention(),
-	cauce.reapply_erasures(text[]), cauce.clock_held_until(), cauce.confirm_clock(), cauce.no_worker_since(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
+	cauce.reapply_erasures(text[]), cauce.store_archives(), cauce.clock_held_until(), cauce.confirm_clock(), cauce.no_worker_since(), cauce.keyring_status(), cauce.master_of(bytea), cauce.is_sealed_type(oid),
 	cauce.verify(regclass), cauce.parts_of(regclass), cauce.filenodes(regclass) -- these two for the view protect_progress
 	TO cauce_operator;
 

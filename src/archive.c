@@ -31,6 +31,7 @@
 #include "sealed_type.h"
 #include "secret.h"
 #include "spi.h"
+#include "storage.h"
 
 PG_FUNCTION_INFO_V1(cauce_archive_session);
 PG_FUNCTION_INFO_V1(cauce_restore_session);
@@ -278,26 +279,77 @@ RequireBundle(const Sealed *sealed, const pg_uuid_t *account, const pg_uuid_t *s
 }
 
 /*
- * OpenBundle reads and opens an archive's bundle in custody, and tells when it was made; NULL when
- * there is no such archive.
+ * FetchAhead brings back an archive's bundle where it is outside of the database, before anything is locked: storage
+ * may take its time. NULL where it is not.
  */
-static text *
-OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session, Datum *archived_at)
+static Sealed *
+FetchAhead(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr plan = NULL;
-	Sealed *sealed;
+	StoredBundle stored = {.session = *session};
+	SpiScope scope;
+	bool isnull;
+	bool away;
+
+	SpiEnter(&scope, true);
+	away = SpiRunSession(&plan,
+						 "SELECT bundle_digest, bundle_bytes FROM cauce.archived_session"
+						 " WHERE account_id = $1 AND id = $2 AND bundle IS NULL",
+						 account, session, true) == 1;
+	if (away)
+		StorageRead(SpiValue(0, 1, &isnull), SpiValue(0, 2, &isnull), &stored);
+	SpiLeave(&scope);
+	return away ? StorageGet(&stored) : NULL;
+}
+
+/* RequireFetched raises unless what was fetched is what the row, read by OpenBundle, is of. */
+static void
+RequireFetched(const Sealed *fetched, const pg_uuid_t *session)
+{
+	StoredBundle found;
+	StoredBundle wanted;
+	bool isnull;
+
+	if (fetched != NULL)
+	{
+		StorageDescribe(session, fetched, &found);
+		StorageRead(SpiValue(0, 3, &isnull), SpiValue(0, 4, &isnull), &wanted);
+		if (memcmp(found.digest, wanted.digest, sizeof(found.digest)) == 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the archive has been moved meanwhile"),
+			 errdetail("It was handed over to storage, or sealed anew."), errhint("Try again.")));
+}
+
+/*
+ * OpenBundle reads and opens an archive's bundle in custody, and tells when it was made; NULL when
+ * there is no such archive. Fetched is what FetchAhead has brought back.
+ */
+static text *
+OpenBundle(const pg_uuid_t *account, const pg_uuid_t *session, const Sealed *fetched,
+		   Datum *archived_at)
+{
+	static SPIPlanPtr plan = NULL;
+	const Sealed *sealed = fetched;
 	char *utf8;
 	char *json;
 	Size size;
 	bool isnull;
+	Datum here;
 	text *bundle;
 
 	if (SpiRunSession(&plan,
-					  "SELECT bundle, archived_at FROM cauce.archived_session"
-					  " WHERE account_id = $1 AND id = $2 FOR UPDATE",
+					  "SELECT bundle, archived_at, bundle_digest, bundle_bytes"
+					  " FROM cauce.archived_session WHERE account_id = $1 AND id = $2 FOR UPDATE",
 					  account, session, false) == 0)
 		return NULL;
-	sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(SpiValue(0, 1, &isnull));
+	here = SpiValue(0, 1, &isnull);
+	if (isnull)
+		RequireFetched(fetched, session);
+	else
+		sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(here);
 	*archived_at = SpiValue(0, 2, &isnull);
 	RequireBundle(sealed, account, session);
 	if (SealedOpen(sealed, SEALED_BUNDLE, &utf8, &size) != OPEN_OK)
@@ -375,13 +427,15 @@ RestoreSession(const pg_uuid_t *account, const pg_uuid_t *session)
 {
 	static SPIPlanPtr remove = NULL;
 	Datum archived_at = (Datum) 0;
+	Sealed *fetched = FetchAhead(account, session);
 	SpiScope scope;
 	text *bundle;
 
+	CAUCE_POINT("restore_fetched");
 	LockKeys(account); /* before the archive's row, as who erases the account does */
 	SpiEnter(&scope, false);
 	CustodyBegin(account, session);
-	bundle = OpenBundle(account, session, &archived_at);
+	bundle = OpenBundle(account, session, fetched, &archived_at);
 	if (bundle != NULL)
 	{
 		RequireVersion(bundle);
@@ -468,27 +522,106 @@ HasRows(Datum opened)
 		DirectFunctionCall2(jsonb_exists, opened, CStringGetTextDatum("protected")));
 }
 
+/* MayOpen asks for authority over what an archive holds, before it is looked for. */
+static OpenResult
+MayOpen(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	const DataKey *key;
+
+	if (!AuthorityAnyone())
+		return OPEN_NO_IDENTITY;
+	key = DataKeyForSession(account, session);
+	if (key == NULL)
+		return OPEN_DESTROYED;
+	switch (AuthorityOver(key))
+	{
+		case AUTHORITY_GRANTED:
+			return OPEN_OK;
+		case AUTHORITY_NO_IDENTITY:
+			return OPEN_NO_IDENTITY;
+		case AUTHORITY_NOT_YOURS:
+			break;
+	}
+	return OPEN_NOT_YOURS;
+}
+
+/*
+ * RequireMayOpen raises what is in the way of opening. Whoever holds a copy of another's bundle does not learn here
+ * whether that is erased by now.
+ */
+static void
+RequireMayOpen(OpenResult result, const pg_uuid_t *account)
+{
+	if (result == OPEN_DESTROYED && !AccountAsks(account))
+		result = OPEN_NOT_YOURS;
+	if (result != OPEN_OK)
+		RefuseToOpen(result);
+}
+
+/* ReadHere gives the bundle of an archive's row where it is, and NULL where it is outside of the database. */
+static Sealed *
+ReadHere(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	static SPIPlanPtr plan = NULL;
+	Sealed *sealed = NULL;
+	SpiScope scope;
+	bool isnull;
+	Datum bundle;
+
+	SpiEnter(&scope, true);
+	if (SpiRunSession(&plan,
+					  "SELECT bundle FROM cauce.archived_session WHERE account_id = $1 AND id = $2",
+					  account, session, true) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("you have no such archived session"),
+						errhint("It may have been restored: look for it in cauce.session.")));
+	bundle = SpiValue(0, 1, &isnull);
+	if (!isnull)
+		sealed = (Sealed *) DatumGetPointer(
+			SPI_datumTransfer(PointerGetDatum(PG_DETOAST_DATUM_PACKED(bundle)), false, -1));
+	SpiLeave(&scope);
+	return sealed;
+}
+
+/* ReadAnywhere gives the bundle of an archive that the caller may open, wherever it is. */
+static const Sealed *
+ReadAnywhere(const pg_uuid_t *account, const pg_uuid_t *session)
+{
+	const Sealed *sealed;
+
+	RequireMayOpen(MayOpen(account, session), account);
+	sealed = ReadHere(account, session);
+	if (sealed == NULL)
+		sealed = FetchAhead(account, session);
+	if (sealed == NULL) /* brought back in between */
+		sealed = ReadHere(account, session);
+	if (sealed == NULL)
+		RequireFetched(NULL, session);
+	return sealed;
+}
+
 /*
  * cauce.open_archive(account_id, id, bundle): what an archive holds, for whoever may open it
- * (28000, 42501), where it is: nothing is locked, nothing restored.
+ * (28000, 42501), where it is: nothing is locked, nothing restored. A bundle that is NULL is looked for.
  */
 Datum
 cauce_open_archive(PG_FUNCTION_ARGS)
 {
-	const Sealed *sealed = (Sealed *) PG_GETARG_BYTEA_PP(2);
+	const pg_uuid_t *account;
+	const pg_uuid_t *session;
+	const Sealed *sealed;
 	char *bytes;
 	char *json;
 	Size size;
 	Datum opened;
-	OpenResult result;
 
-	RequireBundle(sealed, PG_GETARG_UUID_P(0), PG_GETARG_UUID_P(1));
-	result = SealedOpen(sealed, SEALED_BUNDLE, &bytes, &size);
-	/* whoever holds a copy of another's bundle does not learn here whether that is erased by now */
-	if (result == OPEN_DESTROYED && !AccountAsks(PG_GETARG_UUID_P(0)))
-		result = OPEN_NOT_YOURS;
-	if (result != OPEN_OK)
-		RefuseToOpen(result);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	account = PG_GETARG_UUID_P(0);
+	session = PG_GETARG_UUID_P(1);
+	sealed = PG_ARGISNULL(2) ? ReadAnywhere(account, session) : (Sealed *) PG_GETARG_BYTEA_PP(2);
+	RequireBundle(sealed, account, session);
+	RequireMayOpen(SealedOpen(sealed, SEALED_BUNDLE, &bytes, &size), account);
 	json = TextFromUtf8(bytes, size, &size);
 	opened = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	if (HasRows(opened))

@@ -31,6 +31,7 @@
 #include "session.h"
 #include "shared.h"
 #include "signing.h"
+#include "storage.h"
 #include "upkeep.h"
 #include "witness.h"
 
@@ -70,6 +71,7 @@ _PG_init(void)
 	OracleInit();
 	RedactInit();
 	ClockInit();
+	StorageInit();
 	UpkeepInit();
 	LauncherInit();
 #ifdef CAUCE_INJECTION

@@ -31,19 +31,19 @@ extern char **environ;
 /* A program that runs; pid 0 for none. */
 typedef struct Running
 {
-	const char *what;
+	const Command *command;
 	pid_t pid;
 	int to; /* its standard input; -1 when closed */
 	int from; /* its standard output */
 	TimestampTz deadline;
 } Running;
 
-/* CommandFailed raises 55000. */
+/* CommandFailed raises what the command's failures are. */
 static void
 CommandFailed(const Running *running, const char *detail)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("%s failed", running->what),
+			(errcode(running->command->sqlerrcode), errmsg("%s failed", running->command->what),
 			 errdetail("%s", detail),
 			 errhint("Run it by hand as the server's operating-system user; what it wrote to "
 					 "its standard error is in the server's log.")));
@@ -63,9 +63,9 @@ CloseEnd(int *fd)
  * and none of the server's files and sockets, which PostgreSQL 15 does not close by itself.
  */
 static int
-Spawn(Running *running, const char *command, int in, int out)
+Spawn(Running *running, int in, int out)
 {
-	char *const arguments[] = {"sh", "-c", unconstify(char *, command), NULL};
+	char *const arguments[] = {"sh", "-c", unconstify(char *, running->command->line), NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t none;
@@ -102,7 +102,7 @@ Spawn(Running *running, const char *command, int in, int out)
 
 /* Start makes the pipes and the process. */
 static void
-Start(Running *running, const char *command)
+Start(Running *running)
 {
 	int in[2] = {-1, -1};
 	int out[2] = {-1, -1};
@@ -111,7 +111,7 @@ Start(Running *running, const char *command)
 	if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
 		failure = errno;
 	else
-		failure = Spawn(running, command, in[0], out[1]);
+		failure = Spawn(running, in[0], out[1]);
 	CloseEnd(&in[0]);
 	CloseEnd(&out[1]);
 	running->to = in[1];
@@ -121,19 +121,20 @@ Start(Running *running, const char *command)
 	if (failure != 0)
 	{
 		errno = failure;
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("could not start %s: %m", running->what)));
+		ereport(ERROR, (errcode(running->command->sqlerrcode),
+						errmsg("could not start %s: %m", running->command->what)));
 	}
 }
 
-/* End kills what still runs, and closes what is open; also called when this process exits. */
+/*
+ * End kills what still runs, and then closes what is open, so that the program does not take its input for
+ * whole; also called when this process exits.
+ */
 static void
 End(int code, Datum argument)
 {
 	Running *running = (Running *) DatumGetPointer(argument);
 
-	CloseEnd(&running->to);
-	CloseEnd(&running->from);
 	if (running->pid > 0)
 	{
 		(void) kill(-running->pid, SIGKILL);
@@ -141,6 +142,8 @@ End(int code, Datum argument)
 			;
 	}
 	running->pid = 0;
+	CloseEnd(&running->to);
+	CloseEnd(&running->from);
 }
 
 /* Await waits until a descriptor is ready (or, without one, for a moment); raises past the deadline. */
@@ -182,7 +185,7 @@ Feed(Running *running, const char *input, Size size)
 	CloseEnd(&running->to);
 }
 
-/* Drain reads the output to its end. */
+/* Drain reads the output to its end; without room for it, it goes nowhere. */
 static Size
 Drain(Running *running, char *output, Size room)
 {
@@ -190,17 +193,17 @@ Drain(Running *running, char *output, Size room)
 
 	for (;;)
 	{
-		char beyond;
+		char beyond[512];
 		ssize_t got = done < room ? read(running->from, output + done, room - done)
-								  : read(running->from, &beyond, 1);
+								  : read(running->from, beyond, sizeof(beyond));
 
 		if (got == 0)
 			return done;
-		if (got > 0 && done == room)
+		if (got > 0 && done == room && output != NULL)
 			CommandFailed(running, "It wrote too much.");
-		if (got > 0)
+		if (got > 0 && output != NULL)
 			done += (Size) got;
-		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+		else if (got > 0 || errno == EAGAIN || errno == EWOULDBLOCK)
 			Await(running, WL_SOCKET_READABLE, running->from);
 		else if (errno != EINTR)
 			CommandFailed(running, "Its output could not be read.");
@@ -225,18 +228,17 @@ Reap(Running *running)
 
 /* RunCommand runs. */
 Size
-RunCommand(const char *command, const char *what, int seconds, const char *input, Size input_size,
-		   char *output, Size room)
+RunCommand(const Command *command, const char *input, Size input_size, char *output, Size room)
 {
 	Running *running = palloc0(sizeof(Running));
 	volatile Size got = 0;
 
-	running->what = what;
+	running->command = command;
 	running->to = running->from = -1;
-	running->deadline = GetCurrentTimestamp() + seconds * USECS_PER_SEC;
+	running->deadline = GetCurrentTimestamp() + command->seconds * USECS_PER_SEC;
 	PG_ENSURE_ERROR_CLEANUP(End, PointerGetDatum(running));
 	{
-		Start(running, command);
+		Start(running);
 		Feed(running, input, input_size);
 		got = Drain(running, output, room);
 		Reap(running);

@@ -5,14 +5,23 @@
 #ifndef CAUCE_COMMAND_H
 #define CAUCE_COMMAND_H
 
+/* A program, and how it is run. */
+typedef struct Command
+{
+	const char *line; /* for /bin/sh */
+	const char *what; /* names it in messages */
+	int seconds; /* that it may take */
+	int sqlerrcode; /* of its failures */
+} Command;
+
 /*
- * RunCommand runs command by /bin/sh, gives it input_size bytes on its standard
- * input, reads at most room bytes of its standard output into output, and returns
- * how many there were. Its standard error is the server's log. It raises 55000
- * when the program fails, writes more than room or takes longer than seconds;
- * what names it in messages. Interrupts end it, and the program with it.
+ * RunCommand runs a program, gives it input_size bytes on its standard input, reads
+ * at most room bytes of its standard output into output, and returns how many there
+ * were; without output they are thrown away. Its standard error is the server's log. It
+ * raises the command's own SQLSTATE when the program fails, writes more than room or
+ * takes too long. Interrupts end it, and the program with it.
  */
-extern Size RunCommand(const char *command, const char *what, int seconds, const char *input,
-					   Size input_size, char *output, Size room);
+extern Size RunCommand(const Command *command, const char *input, Size input_size, char *output,
+					   Size room);
 
 #endif

@@ -493,16 +493,22 @@ cauce_erase_archive(PG_FUNCTION_ARGS)
 	DestroyedKeys destroyed;
 	DeletedRow row;
 	SpiScope scope;
+	bool here;
 
 	if (InCustody())
 		return PointerGetDatum(NULL);
 	ReadDeleted(trigger, &row);
+	(void) heap_getattr(trigger->tg_trigtuple,
+						SPI_fnumber(RelationGetDescr(trigger->tg_relation), "bundle_digest"),
+						RelationGetDescr(trigger->tg_relation), &here);
 	if (IsErasing(&row.account))
 		return PointerGetDatum(NULL);
 	SpiEnter(&scope, false);
 	DataKeyDestroy(&row.account, &row.id, &destroyed);
 	CAUCE_POINT("erase_archive_key_destroyed");
-	CertifyRow(&row, "archive", "{\"archives\": 1}", &destroyed);
+	CertifyRow(&row, "archive",
+			   here ? "{\"archives\": 1}" : "{\"archives\": 1, \"archives_stored\": 1}",
+			   &destroyed);
 	CAUCE_POINT("erase_archive_certified");
 	SpiLeave(&scope);
 	return PointerGetDatum(NULL);

@@ -91,17 +91,19 @@ HoldSessions(const pg_uuid_t *account)
 					   account);
 }
 
-/* HoldArchives does so with archives. */
-static void
+/* HoldArchives does so with archives, and counts those whose bundles are outside of the database. */
+static int64
 HoldArchives(const pg_uuid_t *account)
 {
 	static SPIPlanPtr plan = NULL;
+	bool isnull;
 
 	RefuseHeldSessions(&plan,
-					   "WITH a AS (SELECT legal_hold FROM cauce.archived_session"
+					   "WITH a AS (SELECT legal_hold, bundle_digest FROM cauce.archived_session"
 					   " WHERE account_id = $1 ORDER BY id FOR UPDATE)"
-					   " SELECT count(*) FILTER (WHERE legal_hold) FROM a",
+					   " SELECT count(*) FILTER (WHERE legal_hold), count(bundle_digest) FROM a",
 					   account);
+	return DatumGetInt64(SpiValue(0, 2, &isnull));
 }
 
 /* HoldAccount locks the account itself; somebody may have erased it while we waited. */
@@ -224,10 +226,11 @@ EraseAccount(const pg_uuid_t *account, const pg_uuid_t *organization)
 	StringInfoData counts;
 	StringInfoData protected;
 	pg_uuid_t certificate;
+	int64 stored;
 
 	LockKeysToErase(account);
 	HoldSessions(account);
-	HoldArchives(account);
+	stored = HoldArchives(account);
 	HoldAccount(account);
 	CAUCE_POINT("account_locked");
 	initStringInfo(&counts);
@@ -240,6 +243,8 @@ EraseAccount(const pg_uuid_t *account, const pg_uuid_t *organization)
 	EraseRows(account, &counts);
 	CAUCE_POINT("account_rows_erased");
 	DataKeyDestroyAll(account, &destroyed); /* what others' triggers had made */
+	if (stored > 0)
+		appendStringInfo(&counts, ", \"archives_stored\": " INT64_FORMAT, stored);
 	appendStringInfo(&counts, "%s}", protected.data);
 	erased.counts = counts.data;
 	certificate = IssueCertificate(&erased);

@@ -99,22 +99,27 @@ KeyringStoreSame(const KeyringStamp *stamp)
 	return IsSet(keyring_file) && stat(keyring_file, &file) == 0 && SameFile(&file, &stamp->file);
 }
 
-/* CommandFor replaces the mark by the operation; palloc'd. */
-static char *
+/* CommandFor replaces the mark by the operation. */
+static Command
 CommandFor(const char *operation)
 {
 	const char *mark = strstr(keyring_command, OperationMark);
+	Command command = {.line = keyring_command,
+					   .what = "cauce.keyring_command",
+					   .seconds = KEYRING_COMMAND_SECONDS,
+					   .sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE};
 
-	if (mark == NULL)
-		return pstrdup(keyring_command);
-	return psprintf("%.*s%s%s", (int) (mark - keyring_command), keyring_command, operation,
-					mark + sizeof(OperationMark) - 1);
+	if (mark != NULL)
+		command.line = psprintf("%.*s%s%s", (int) (mark - keyring_command), keyring_command,
+								operation, mark + sizeof(OperationMark) - 1);
+	return command;
 }
 
 /* ReadCommand gives what the program prints, malloc'd. */
 static char *
 ReadCommand(KeyringStamp *stamp, Size *size)
 {
+	Command command = CommandFor("read");
 	char *text = malloc(KEYRING_MAX_BYTES);
 
 	if (text == NULL)
@@ -123,8 +128,7 @@ ReadCommand(KeyringStamp *stamp, Size *size)
 	stamp->changes = SharedKeyringChanges();
 	PG_TRY();
 	{
-		*size = RunCommand(CommandFor("read"), "cauce.keyring_command", KEYRING_COMMAND_SECONDS, "",
-						   0, text, KEYRING_MAX_BYTES);
+		*size = RunCommand(&command, "", 0, text, KEYRING_MAX_BYTES);
 	}
 	PG_CATCH();
 	{
@@ -439,6 +443,7 @@ WriteFile(const char *text, bool create)
 static void
 WriteCommand(const char *text, bool create)
 {
+	Command command = CommandFor("write");
 	char ignored[BLCKSZ];
 
 	if (!KeyringStoreWritable())
@@ -449,8 +454,7 @@ WriteCommand(const char *text, bool create)
 				 errhint("Add %%o to the command, or change the keyring where it is kept.")));
 	if (create && KeyringStoreExists())
 		KeyringThere();
-	(void) RunCommand(CommandFor("write"), "cauce.keyring_command", KEYRING_COMMAND_SECONDS, text,
-					  strlen(text), ignored, sizeof(ignored));
+	(void) RunCommand(&command, text, strlen(text), ignored, sizeof(ignored));
 }
 
 /* KeyringStoreWrite writes. */

@@ -239,7 +239,8 @@ Horizon(void)
 
 /*
  * ListSuperseded is the duty to find the keys whose content is to be sealed anew: those that were
- * marked before any transaction began that still runs.
+ * marked before any transaction began that still runs. An archive that is outside of the database has to be brought
+ * back before, and none is handed over from the mark on (handover.c).
  */
 static void
 ListSuperseded(void *argument)
@@ -252,11 +253,14 @@ ListSuperseded(void *argument)
 	uint64 count;
 
 	SpiEnter(&scope, true);
-	count = SpiRun(&plan,
-				   "SELECT account_id, id, generation, session_id, xmin FROM cauce.data_key"
-				   " WHERE superseded_at IS NOT NULL AND resealed_at IS NULL"
-				   " ORDER BY account_id, id, generation",
-				   0, NULL, NULL, NULL, true);
+	count =
+		SpiRun(&plan,
+			   "SELECT account_id, id, generation, session_id, xmin FROM cauce.data_key k"
+			   " WHERE superseded_at IS NOT NULL AND resealed_at IS NULL"
+			   " AND NOT EXISTS (SELECT FROM cauce.archived_session a"
+			   " WHERE a.account_id = k.account_id AND a.id = k.session_id AND a.bundle IS NULL)"
+			   " ORDER BY account_id, id, generation",
+			   0, NULL, NULL, NULL, true);
 	keys = MemoryContextAllocHuge(found->context, (count + 1) * sizeof(Superseded));
 	for (uint64 i = 0; i < count; i++)
 	{

@@ -5,7 +5,8 @@
  *		connect ─► no extension? answer "nothing needed", leave
  *		        ─► standby? answer what is needed, leave
  *		        ─► what time is it? ─► retention until nothing is due ─► epoch keys ahead ─► keys out of ended epochs
- *		        ─► keys under the master key in use ─► rotation of data keys ─► answer, leave
+ *		        ─► keys under the master key in use ─► rotation of data keys ─► answer
+ *		        ─► archives to and from storage, leave
  *
  * Each step is a transaction of its own, or several; one that fails is a warning and
  * tried again on the next visit.
@@ -28,6 +29,7 @@
 #include "audit.h"
 #include "clock.h"
 #include "duty.h"
+#include "handover.h"
 #include "injection.h"
 #include "retention.h"
 #include "rewrap.h"
@@ -257,4 +259,6 @@ cauce_retention_main(Datum argument)
 	}
 	if (visit.report)
 		(void) AttemptDuty(Report, &visit, LOG, "tell which keys of the keyring are needed");
+	if (!RecoveryInProgress())
+		HandoverRun(); /* the last: storage may take its time, and the launcher has its answer */
 }

@@ -31,6 +31,7 @@
 #include "row_shape.h"
 #include "sealed.h"
 #include "spi.h"
+#include "storage.h"
 
 PG_FUNCTION_INFO_V1(cauce_verify);
 
@@ -40,6 +41,7 @@ static const char SealedAtInput[] = "sealed at input";
 static const char AnotherAccount[] = "another account";
 static const char AnotherSession[] = "another session";
 static const char AnotherRow[] = "another row";
+static const char NotRestored[] = "not restored";
 
 /* Whose a row is, as its columns say. */
 typedef struct Owner
@@ -57,6 +59,7 @@ typedef struct Place
 	bool is_bound; /* or it lies in a table where nothing binds it */
 	Owner owner;
 	uint8 binding[SEALED_BINDING_BYTES];
+	const StoredBundle *stored; /* of a bundle that is outside of the database, else NULL */
 } Place;
 
 /* One table, or one partition, that is being read. */
@@ -84,7 +87,8 @@ UuidAt(const Reading *reading, HeapTuple row, AttrNumber column, pg_uuid_t *uuid
 static const char *
 ProblemOf(const Place *place, Datum value, Owner *owner)
 {
-	Sealed *sealed = (Sealed *) PG_DETOAST_DATUM_PACKED(value);
+	Sealed *sealed = place->stored != NULL ? StorageGet(place->stored)
+										   : (Sealed *) PG_DETOAST_DATUM_PACKED(value);
 	DataKey key;
 
 	if (!SealedExamine(sealed, place->kind, &key))
@@ -109,8 +113,8 @@ ProblemOf(const Place *place, Datum value, Owner *owner)
 }
 
 /*
- * Examine is ProblemOf in a subtransaction, so that a damaged value or data key ends
- * nothing but the look at it. Any other error, such as a missing keyring, goes on.
+ * Examine is ProblemOf in a subtransaction, so that a damaged value or data key, or a bundle that storage does
+ * not give back, ends nothing but the look at it. Any other error, such as a missing keyring, goes on.
  */
 static const char *
 Examine(const Place *place, Datum value, Owner *owner)
@@ -132,12 +136,13 @@ Examine(const Place *place, Datum value, Owner *owner)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED)
+		if (error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+			(place->stored == NULL || error->sqlerrcode != ERRCODE_IO_ERROR))
 			PG_RE_THROW();
+		problem = error->sqlerrcode == ERRCODE_DATA_CORRUPTED ? Damaged : NotRestored;
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		FreeErrorData(error);
-		problem = Damaged;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -281,13 +286,27 @@ JudgeRow(const Reading *reading, HeapTuple row)
 		JudgeColumn(reading, row, &shape->sealed[i], &place, &row_name);
 }
 
-/* JudgeArchive examines the bundle of a row of cauce.archived_session. */
+/* ReadStored reads of such a row as what storage knows the bundle. */
+static void
+ReadStored(const Reading *reading, HeapTuple row, StoredBundle *stored)
+{
+	TupleDesc descriptor = RelationGetDescr(reading->relation);
+	Oid table = RelationGetRelid(reading->relation);
+	bool isnull;
+	Datum digest = heap_getattr(row, get_attnum(table, "bundle_digest"), descriptor, &isnull);
+	Datum bytes = heap_getattr(row, get_attnum(table, "bundle_bytes"), descriptor, &isnull);
+
+	StorageRead(digest, bytes, stored);
+}
+
+/* JudgeArchive examines the bundle of a row of cauce.archived_session, wherever that is. */
 static void
 JudgeArchive(const Reading *reading, HeapTuple row)
 {
 	Oid table = RelationGetRelid(reading->relation);
 	AttrNumber column = get_attnum(table, "bundle");
 	Place place = {.kind = SEALED_BUNDLE, .is_bound = true};
+	StoredBundle stored;
 	bool isnull;
 	Datum bundle = heap_getattr(row, column, RelationGetDescr(reading->relation), &isnull);
 
@@ -295,8 +314,13 @@ JudgeArchive(const Reading *reading, HeapTuple row)
 		UuidAt(reading, row, get_attnum(table, "account_id"), &place.owner.account);
 	place.owner.has_session = UuidAt(reading, row, get_attnum(table, "id"), &place.owner.session);
 	BundleBinding(&place.owner.account, &place.owner.session, place.binding);
-	if (!isnull)
-		Judge(reading, row, column, &place, bundle);
+	if (isnull)
+	{
+		stored.session = place.owner.session;
+		ReadStored(reading, row, &stored);
+		place.stored = &stored;
+	}
+	Judge(reading, row, column, &place, bundle);
 }
 
 /* ReadTable examines every row that the snapshot shows, one at a time. */

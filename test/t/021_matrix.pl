@@ -130,10 +130,10 @@ invitation                                     | superuser                      
 invitation                                     | superuser as one                     | +++ +++ +++ +++ +++ +++ +++ +++ +++ +++ +++
 invitation                                     | nobody                               | ..- ..- ..x ..x ..x ..x ..- ..- ..x ..x ..x
 
-key_rotation, retention_failure                | operator                             | ..+ ..+ ..x ..x ..x ..x ..+ ..+ ..x ..x ..x
-key_rotation, retention_failure                | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
-key_rotation, retention_failure                | superuser                            | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
-key_rotation, retention_failure                | superuser as one                     | +++ +++ +++ +++ +++ +++ +++ +++ +++ +++ +++
+key_rotation, retention_failure, stored_bundle | operator                             | ..+ ..+ ..x ..x ..x ..x ..+ ..+ ..x ..x ..x
+key_rotation, retention_failure, stored_bundle | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
+key_rotation, retention_failure, stored_bundle | superuser                            | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
+key_rotation, retention_failure, stored_bundle | superuser as one                     | +++ +++ +++ +++ +++ +++ +++ +++ +++ +++ +++
 
 rotation_status                                | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
 rotation_status                                | superuser                            | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..x
@@ -149,6 +149,9 @@ retention_run                                  | superusers                     
 
 retention_status, key_status, protect_progress | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
 retention_status, key_status, protect_progress | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
+
+storage_status                                 | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
+storage_status                                 | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..x
 
 key_signal                                     | superusers                           | ..+ ..+ ..x ... ..x ..x ..x ..+ ... ... ..+
 
@@ -187,6 +190,8 @@ my %relation = (
 	retention_run => { key => q{'server'}, content => 'message', set => 'message', server => 1, row => [ started_at => q{'2026-01-01'} ] },
 	retention_failure => { key => 'account_id', content => 'sqlstate', set => 'attempts', row => [ account_id => '{account}', session_id => '{other session}',
 		sqlstate => q{'x'}, attempts => 1, failed_at => q{'2026-01-01'}, retry_at => q{'2026-01-01'} ] },
+	stored_bundle => { key => 'account_id', content => 'message', set => 'attempts', row => [ account_id => '{account}', session_id => '{other session}',
+		digest => q{'0123456789abcdef0123456789abcdef'}, bytes => 1 ] },
 	protect_job => { key => q{'server'}, content => 'phase', set => 'phase', server => 1, row => [ '"table"' => q{'cauce.report'}, session_column => q{'x'},
 		encrypt => q{'{}'}, rows_total => 1 ] },
 	clock => { key => q{'server'}, content => 'seen_at', set => 'seen_at', server => 1, row => [ one => 'true', seen_at => q{'2026-01-01'} ] },
@@ -200,6 +205,7 @@ my %relation = (
 	rotation_status => { key => 'account_id', content => 'keys', set => 'keys', row => [ account_id => '{account}' ] },
 	protected_table => { key => q{'server'}, content => 'session_column', set => 'session_column', server => 1, row => [ session_column => q{'x'} ] },
 	protect_progress => { key => q{'server'}, content => 'phase', set => 'phase', server => 1, row => [ phase => q{'x'} ] },
+	storage_status => { key => q{'server'}, content => 'here', set => 'here', server => 1, row => [ here => 1 ] },
 	retention_status => { key => q{'server'}, content => 'backlog', set => 'backlog', server => 1, row => [ backlog => 1 ] },
 	key_status => { key => q{'server'}, content => 'epoch', set => 'epoch', server => 1, row => [ epoch => q{'2026-01-01'} ] },
 	key_signal => { key => q{'server'}, content => '1', server => 1, row => [] },
@@ -241,6 +247,7 @@ for my $who (@subjects)
 		INSERT INTO cauce.break_glass_grant (account_id, grantee_id, reason, until) SELECT '$account{$who}', id, 'x', now() + interval '1 hour'
 			FROM cauce.account WHERE subject = '@{[ $who eq 'north-pro' ? 'helper' : 'absent helper' ]}';
 		INSERT INTO cauce.retention_failure (account_id, session_id, sqlstate, attempts, failed_at, retry_at) VALUES ('$account{$who}', '$live', 'x', 1, now(), now());
+		INSERT INTO cauce.stored_bundle (account_id, session_id, digest, bytes) VALUES ('$account{$who}', '$live', sha256('y'), 1);
 		INSERT INTO cauce.key_rotation (account_id, made_before, keys, finished_at) VALUES ('$account{$who}', '2026-01-01', 1, now())");
 }
 $cluster->superuser(q{INSERT INTO cauce.retention_run (started_at) VALUES (now()); INSERT INTO cauce.clock (seen_at) VALUES (now()) ON CONFLICT DO NOTHING;

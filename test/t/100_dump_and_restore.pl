@@ -29,7 +29,8 @@ $cluster->sql(app => $cluster->token('north-admin'), 'SELECT body FROM cauce.rep
 $cluster->sql(app => $cluster->token('north-admin'), q{SELECT cauce.invite_member('somebody')});
 $cluster->sql(postgres => $token{'north-pro'}, q{SELECT cauce.break_glass(id, 'to be dumped') FROM cauce.account WHERE subject = 'solo'});
 $cluster->superuser('SELECT cauce.run_retention()');
-$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice'); INSERT INTO cauce.clock (seen_at) VALUES (now())});
+$cluster->superuser(q{INSERT INTO cauce.former_name (former_schema, former_table, "schema", "table") VALUES ('public', 'note', 'care', 'notice');
+	INSERT INTO cauce.stored_bundle (account_id, session_id, digest, bytes) SELECT account_id, id, sha256(bundle), octet_length(bundle) FROM cauce.archived_session; INSERT INTO cauce.clock (seen_at) VALUES (now())});
 
 # All but the history of this server's own runs.
 my @tables = split /\n/, $cluster->superuser(

@@ -1,4 +1,4 @@
-# Killed without notice at any step of archiving, restoring, erasing, erasing an account or destroying an epoch, be it the
+# Killed without notice at any step of archiving, handing over to storage, restoring, erasing, erasing an account or destroying an epoch, be it the
 # backend, the worker, the launcher or the postmaster: each session is whole in exactly one place, each erasure has its
 # one certificate, no key is lost, and what was begun comes to its end. CAUCE_KILLS says how often (12).
 use strict;
@@ -16,7 +16,9 @@ use constant { KILLS => $ENV{CAUCE_KILLS} || 12, DAY => 86_400 };
 my %step = (
 	archive => [qw(archive_locked archive_rows_taken archive_bundle_taken archive_stored archive_rewrapped archive_done before_commit after_commit)],
 	retention => [qw(archive_locked archive_bundle_taken archive_done batch_done batch_committed)],
-	restore => [qw(restore_opened restore_inserted restore_rows_put restore_done before_commit after_commit)],
+	handover => [qw(handover_noted handover_stored handover_seen handover_let_go)],
+	removal => [qw(handover_removed)],
+	restore => [qw(restore_fetched restore_opened restore_inserted restore_rows_put restore_done before_commit after_commit)],
 	erase => [qw(erase_key_destroyed erase_content_deleted erase_certified before_commit after_commit)],
 	erase_due => [qw(erase_key_destroyed erase_certified batch_done batch_committed)],
 	erase_archive => [qw(erase_archive_key_destroyed erase_archive_certified before_commit after_commit)],
@@ -32,6 +34,10 @@ my $cluster = CauceTest->start;
 $cluster->superuser(q{UPDATE pg_proc SET probin = '} . $library . q{/cauce' WHERE probin = '$libdir/cauce'});
 $cluster->pg_ctl('stop', '-m', 'fast');
 $cluster->configure("dynamic_library_path = '$library:\$libdir'\nshared_preload_libraries = 'pg_cron,$library/cauce'\ncauce.retention_naptime = 1\nrestart_after_crash = on");
+# Storage: archives do not stay in the table.
+my $storage = $cluster->dir . '/keys/keyring/storage';
+$cluster->as_postgres('mkdir', $storage);
+$cluster->configure("cauce.archive_command = 'cat > $storage/%f.new && mv $storage/%f.new $storage/%f'\ncauce.restore_command = 'cat $storage/%f'\ncauce.archive_cleanup_command = 'rm -f $storage/%f'");
 $cluster->move_clock(0);
 $cluster->pg_ctl('start');
 
@@ -127,6 +133,18 @@ my %operation = (
 		my ($id, $key) = new_session();
 		$session{$id} = { key => $key, may => [qw(live archived)], end => 'archived' };
 		return sub { $cluster->try_sql(postgres => undef, "UPDATE cauce.session SET started_at = started_at - interval '3651 days' WHERE id = '$id'") };
+	},
+	handover => sub {
+		my ($id, $key) = new_session();
+		$session{$id} = { key => $key, may => [qw(live archived)], end => 'archived' };
+		return sub { $cluster->try_sql(app => $token, "SELECT cauce.archive_session('$id')") };
+	},
+	removal => sub {
+		my ($id, $key) = new_session();
+		$cluster->sql(app => $token, "SELECT cauce.archive_session('$id')");
+		$cluster->poll_until("SELECT bundle IS NULL FROM cauce.archived_session WHERE id = '$id'", 't');
+		$session{$id} = { key => $key, may => [qw(archived gone)], end => 'gone' };
+		return sub { $cluster->try_sql(app => $token, "DELETE FROM cauce.archived_session WHERE id = '$id'") };
 	},
 	restore => sub {
 		my ($id, $key) = new_session();
@@ -232,6 +250,9 @@ for my $plan (@plan)
 cmp_ok($kills, '==', scalar @plan, 'as many kills as there were to be');
 
 subtest 'in the end' => sub {
+	ok($cluster->poll_until('SELECT here, failing, to_remove FROM cauce.storage_status', '0|0|0'), 'every archive is in storage, and of the erased nothing is');
+	is(join("\n", sort grep { !/\.new$/ } split /\n/, $cluster->as_postgres('ls', $storage)->{out}), join("\n", sort split /\n/, $cluster->superuser(q{SELECT session_id || '-' || encode(digest, 'hex') FROM cauce.stored_bundle})), 'what is in storage is known');
+	is($cluster->superuser(q{SELECT count(*) FROM cauce.verify('cauce.archived_session')}), '0', 'and whole');
 	is($cluster->superuser('SELECT count(*) FROM cauce.erasure_certificate c WHERE NOT cauce.verify_certificate(c.id)'), '0', 'every certificate verifies');
 	my (undef, $proofs) = seen();
 	is(join(' ', grep { ($proofs->{ $session{$_}{key} } // 0) != ($session{$_}{end} eq 'gone' ? 1 : 0) } keys %session), '', 'and is the only one');
