@@ -11,6 +11,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -20,6 +21,8 @@
 
 /* Beside the chains of an account, the lock on the set of its keys. */
 #define ACCOUNT_KEYS (CHAIN_AUDIT + 1)
+
+#define SEARCH_PATH "pg_catalog, pg_temp"
 
 /* CauceSchema finds the schema. */
 Oid
@@ -54,6 +57,24 @@ OwnerOfTables(void)
 	return owner;
 }
 
+/* IsSettled tells whether the settings are those of a scope already, as inside of another one. */
+static bool
+IsSettled(void)
+{
+	return extra_float_digits == 1 && strcmp(namespace_search_path, SEARCH_PATH) == 0;
+}
+
+/* Settle makes them so until the scope ends. */
+static void
+Settle(void)
+{
+	/* what is archived as JSON must come back to the last digit */
+	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	(void) set_config_option("search_path", SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* SpiEnter starts a scope. */
 void
 SpiEnter(SpiScope *scope, bool latest)
@@ -61,11 +82,8 @@ SpiEnter(SpiScope *scope, bool latest)
 	GetUserIdAndSecContext(&scope->user, &scope->security);
 	SetUserIdAndSecContext(OwnerOfTables(), scope->security | SECURITY_LOCAL_USERID_CHANGE);
 	scope->guc_level = NewGUCNestLevel();
-	/* what is archived as JSON must come back to the last digit */
-	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	if (!IsSettled())
+		Settle();
 	scope->snapshot = true;
 	if (latest && !IsInParallelMode())
 		PushActiveSnapshot(GetLatestSnapshot());
