@@ -233,17 +233,22 @@ MoveSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *rows
 	return true;
 }
 
+/* ArchiveMayQuietly asks. */
+bool
+ArchiveMayQuietly(void)
+{
+	return BundleMay(ProtectedTables());
+}
+
 /* ArchiveSession archives. */
 bool
-ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool held)
+ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool quietly)
 {
-	bool quietly;
 	bool found;
 	const char *rows = NULL;
 	SpiScope scope;
 
 	SpiEnter(&scope, false);
-	quietly = held && BundleMay(ProtectedTables());
 	found = quietly || LockSession(account, session);
 	CAUCE_POINT("archive_locked");
 	if (found)

@@ -11,9 +11,15 @@
 extern void BundleBinding(const pg_uuid_t *account, const pg_uuid_t *session, uint8 *binding);
 
 /*
- * ArchiveSession seals a session into one bundle; false when there is no such session. With held the transaction
- * has locked the session's row FOR UPDATE.
+ * ArchiveMayQuietly tells whether sessions can be archived without triggers: nobody else watches cauce's tables. It
+ * holds until the transaction, or the subtransaction that asks, ends. Inside of an SpiScope.
  */
-extern bool ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool held);
+extern bool ArchiveMayQuietly(void);
+
+/*
+ * ArchiveSession seals a session into one bundle; false when there is no such session. Quietly, where
+ * ArchiveMayQuietly and the transaction has locked the session's row FOR UPDATE, is the faster way.
+ */
+extern bool ArchiveSession(const pg_uuid_t *account, const pg_uuid_t *session, bool quietly);
 
 #endif

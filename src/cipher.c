@@ -23,6 +23,7 @@
 
 /* Nonces are drawn this many at a time: one call of the generator costs more than one value. */
 #define NONCE_POOL 256
+#define UUID_POOL 64
 
 static EVP_CIPHER *gcm = NULL;
 static EVP_CIPHER *wrap = NULL;
@@ -84,11 +85,21 @@ CipherRandom(void *bytes, Size size)
 		CipherFailed("RAND_bytes");
 }
 
-/* CipherRandomUuid makes a random UUID. */
+/* CipherRandomUuid makes a random UUID, from a pool that never survives a fork: they are no secrets. */
 void
 CipherRandomUuid(pg_uuid_t *uuid)
 {
-	CipherRandom(uuid->data, UUID_LEN);
+	static uint8 pool[UUID_POOL * UUID_LEN];
+	static int left = 0;
+	static int pid = 0;
+
+	if (left == 0 || pid != MyProcPid)
+	{
+		CipherRandom(pool, sizeof(pool));
+		left = UUID_POOL;
+		pid = MyProcPid;
+	}
+	memcpy(uuid->data, pool + --left * UUID_LEN, UUID_LEN);
 	uuid->data[6] = (uuid->data[6] & 0x0f) | 0x40; /* version 4 */
 	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80; /* variant 1 */
 }

@@ -637,17 +637,23 @@ EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *rea
 						 account, session, reason);
 }
 
+/* EraseMayQuietly asks. */
+bool
+EraseMayQuietly(void)
+{
+	return QuietMay(ProtectedTables()) && QuietCanSessions();
+}
+
 /* EraseLockedSession erases one whose row the transaction has locked. */
 bool
-EraseLockedSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason)
+EraseLockedSession(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason,
+				   bool quietly)
 {
 	const char *before;
 	volatile bool erased = false;
 	SpiScope scope;
-	bool quietly;
 
 	SpiEnter(&scope, false);
-	quietly = QuietMay(ProtectedTables()) && QuietCanSessions();
 	before = ErasureBecause(reason);
 	PG_TRY();
 	{

@@ -22,11 +22,17 @@ extern bool EraseSession(const pg_uuid_t *account, const pg_uuid_t *session, con
 extern bool EraseArchive(const pg_uuid_t *account, const pg_uuid_t *session, const char *reason);
 
 /*
- * EraseLockedSession is EraseSession for a session whose row the transaction has locked FOR UPDATE, and
- * the faster way: where nobody else watches cauce's tables it goes without triggers.
+ * EraseMayQuietly tells whether sessions can be erased without triggers: nobody else watches cauce's tables. It holds
+ * until the transaction, or the subtransaction that asks, ends. Inside of an SpiScope.
+ */
+extern bool EraseMayQuietly(void);
+
+/*
+ * EraseLockedSession is EraseSession for a session whose row the transaction has locked FOR UPDATE, and quietly,
+ * where EraseMayQuietly, the faster way.
  */
 extern bool EraseLockedSession(const pg_uuid_t *account, const pg_uuid_t *session,
-							   const char *reason);
+							   const char *reason, bool quietly);
 
 /* What was erased; organization and session may be NULL, counts is a JSON object. */
 typedef struct Erased

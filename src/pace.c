@@ -14,10 +14,13 @@
 #include "pace.h"
 
 /*
- * A machine is crowded for a run that waited for a processor for more than an eighth of the time that it had one, and is
- * taken for that for two seconds: a run that rests does not wait. It looks every few milliseconds.
+ * A machine is crowded for a run that had a processor for so long and waited for one for more than a quarter of that.
+ * It is taken for that for two seconds; and for two more when the run, which looks every few milliseconds, waited for more
+ * than an eighth, as one that rests seldom waits. The kernel's own threads alone make it wait for a hundredth.
  */
-#define CROWDED 8
+#define ENOUGH_NSECS UINT64CONST(40000000)
+#define CROWDED 4
+#define STILL_CROWDED 8
 #define CROWDED_USECS (2 * USECS_PER_SEC)
 #define LOOK_USECS 5000
 /*
@@ -55,18 +58,24 @@ static bool
 IsCrowded(TimestampTz now)
 {
 	static TimestampTz looked_at = 0;
-	static Scheduled last;
 	static TimestampTz crowded_at = 0;
+	static Scheduled last; /* when it was last judged */
+	bool crowded = now >= crowded_at && now - crowded_at < CROWDED_USECS;
 	Scheduled scheduled;
 
-	if ((now < looked_at || now - looked_at >= LOOK_USECS) && ReadScheduled(&scheduled))
+	if ((now >= looked_at && now - looked_at < LOOK_USECS) || !ReadScheduled(&scheduled))
+		return crowded;
+	looked_at = now;
+	if (!crowded && scheduled.ran - last.ran < ENOUGH_NSECS)
+		return false;
+	if ((scheduled.waited - last.waited) * (crowded ? STILL_CROWDED : CROWDED) >
+		scheduled.ran - last.ran)
 	{
-		if ((scheduled.waited - last.waited) * CROWDED > scheduled.ran - last.ran)
-			crowded_at = now;
-		last = scheduled;
-		looked_at = now;
+		crowded_at = now;
+		crowded = true;
 	}
-	return now >= crowded_at && now - crowded_at < CROWDED_USECS;
+	last = scheduled;
+	return crowded;
 }
 
 /* PaceBegin begins. */

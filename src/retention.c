@@ -144,17 +144,24 @@ HoldOrganizations(const DueSession *due, int count)
 	}
 }
 
+/* What may be done without triggers; it holds until the run ends. */
+typedef struct Quietly
+{
+	bool archive;
+	bool erase;
+} Quietly;
+
 /* Process does what is due to one session. */
 static void
-Process(const DueSession *due)
+Process(const DueSession *due, const Quietly *quietly)
 {
 	switch (due->action)
 	{
 		case DUE_ARCHIVE:
-			(void) ArchiveSession(&due->account, &due->session, true);
+			(void) ArchiveSession(&due->account, &due->session, quietly->archive);
 			break;
 		case DUE_DELETE:
-			(void) EraseLockedSession(&due->account, &due->session, "retention");
+			(void) EraseLockedSession(&due->account, &due->session, "retention", quietly->erase);
 			break;
 		case DUE_DELETE_ARCHIVE:
 			(void) EraseArchive(&due->account, &due->session, "retention");
@@ -209,7 +216,7 @@ MessageOfError(const ErrorData *error)
 
 /* TryProcess works in a subtransaction, and tells what went wrong. */
 static Failure
-TryProcess(const DueSession *due)
+TryProcess(const DueSession *due, const Quietly *quietly)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -219,7 +226,7 @@ TryProcess(const DueSession *due)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		Process(due);
+		Process(due, quietly);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -345,6 +352,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	static SPIPlanPtr sessions = NULL;
 	static SPIPlanPtr archives = NULL;
 	DueSession *due = palloc0(sizeof(DueSession) * max_sessions);
+	Quietly quietly = {0};
 	SpiScope scope;
 	Pace pace;
 	int last_failure = 0;
@@ -362,6 +370,8 @@ RetentionRun(int max_sessions, RetentionResult *result)
 		HoldOrganizations(due, count);
 		count = ReadDue(&archives, DueArchives, true, due, count, max_sessions);
 	}
+	if (count > 0)
+		quietly = (Quietly){.archive = ArchiveMayQuietly(), .erase = EraseMayQuietly()};
 	SpiLeave(&scope);
 	GiveWay(&pace);
 
@@ -370,7 +380,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 		Failure failure;
 
 		CHECK_FOR_INTERRUPTS();
-		failure = TryProcess(&due[i]);
+		failure = TryProcess(&due[i], &quietly);
 		if (failure.sqlerrcode != 0)
 		{
 			RecordFailure(&due[i], &failure);

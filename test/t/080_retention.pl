@@ -299,6 +299,40 @@ subtest 'whoever watches cauce\'s tables is told by retention, too' => sub {
 	mine('SELECT cauce.set_retention(NULL, NULL); DELETE FROM cauce.archived_session');
 };
 
+subtest 'a run erases each session whole, or not at all' => sub {
+	my $verified = 'SELECT count(*), bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate WHERE reason = \'retention\'';
+	my $before = (split /\|/, mine($verified))[0];
+	mine("SELECT cauce.set_retention(90, 'delete')");
+	my @id = map { new_session("now() - interval '$_ hours'") } 3, 2, 1;
+	$superuser->query("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'not this one'; END \$\$;
+		CREATE TRIGGER refuse BEFORE INSERT ON cauce.erasure_certificate FOR EACH ROW WHEN (NEW.counts ->> 'segments' = '2') EXECUTE FUNCTION public.refuse()");
+	mine("INSERT INTO cauce.transcript_segment (session_id, seq, start_ms, end_ms, body) VALUES ('$id[1]', 1, 0, 1, 'more')");
+	is(run_retention(), '0|2|1', 'the one in the middle cannot be certified');
+	is(where_is($id[1]), 'live key 2 segments', 'and stays as it was');
+	is(mine($verified), ($before + 2) . '|t', 'the others have a certificate each, without a gap');
+	$superuser->query('DROP TRIGGER refuse ON cauce.erasure_certificate; DROP FUNCTION public.refuse(); UPDATE cauce.retention_failure SET retry_at = now()');
+
+	# Of a key with two generations, which a connection has cached, and of whose content somebody has a copy.
+	$superuser->query("CREATE TABLE public.hoard (body cauce.encrypted_text); GRANT SELECT ON public.hoard TO app;
+		INSERT INTO public.hoard SELECT body FROM cauce.transcript_segment WHERE session_id = '$id[1]' AND seq = 1");
+	is(mine('SELECT body FROM public.hoard'), 'more', 'a connection has its key');
+	$superuser->query("INSERT INTO cauce.data_key (id, account_id, organization_id, session_id, epoch, generation, wrapped)
+		SELECT id, account_id, organization_id, session_id, epoch, 2, wrapped FROM cauce.data_key WHERE session_id = '$id[1]'");
+	is(run_retention(), '0|1|0', 'the next time it goes');
+	is(where_is($id[1]), '0 segments', 'with each generation of its key');
+	is($owner->try('SELECT body FROM public.hoard')->{sqlstate}, 'XX001', 'and the connection forgets it');
+	is(mine("SELECT jsonb_array_length(cauce.open_certificate(jws) -> 'keys') FROM cauce.erasure_certificate ORDER BY erased_at DESC LIMIT 1"), 1, 'which is one key');
+	is(mine($verified), ($before + 3) . '|t', 'the chain is whole');
+
+	$superuser->query(q{TRUNCATE public.hoard; CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.hoard VALUES (NULL); RETURN NULL; END $$;
+		CREATE TRIGGER watch AFTER DELETE ON cauce.data_key FOR EACH ROW EXECUTE FUNCTION public.watch()});
+	new_session('now()');
+	is(run_retention(), '0|1|0', 'beside a trigger on keys');
+	is($superuser->query('SELECT count(*) FROM public.hoard'), 1, 'which sees it');
+	$superuser->query('DROP TRIGGER watch ON cauce.data_key; DROP FUNCTION public.watch(); DROP TABLE public.hoard');
+	mine('SELECT cauce.set_retention(NULL, NULL)');
+};
+
 subtest 'a shorter retention waits' => sub {
 	my $left = "SELECT round(extract(epoch FROM retain_until - now()) / 3600) FROM cauce.session";
 	my $id = new_session();

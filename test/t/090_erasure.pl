@@ -156,15 +156,24 @@ subtest 'append-only' => sub {
 };
 
 subtest 'one transaction erases several, and takes some of it back' => sub {
-	my @id = map { new_session() } 1 .. 6;
+	my @id = map { new_session() } 1 .. 7;
 	my $delete = sub { return "DELETE FROM cauce.session WHERE id = '$id[$_[0]]';" };
 	my $before = mine('SELECT count(*) FROM cauce.erasure_certificate');
 	mine('BEGIN;' . $delete->(0) . $delete->(1) . 'SAVEPOINT a;' . $delete->(2) . 'ROLLBACK TO a;' . $delete->(3)
-		  . 'RELEASE a;' . $delete->(4) . 'SAVEPOINT b;' . $delete->(5) . 'ROLLBACK TO b;' . $delete->(5) . 'COMMIT');
-	is(mine('SELECT count(*) FROM cauce.erasure_certificate') - $before, 5, 'a certificate for each that stays erased');
+		  . 'RELEASE a;' . $delete->(4) . 'SAVEPOINT b;' . $delete->(5) . 'ROLLBACK TO b;' . $delete->(5)
+		  . 'SAVEPOINT c; SAVEPOINT d;' . $delete->(2) . 'RELEASE d; ROLLBACK TO c;' . $delete->(6) . 'COMMIT');
+	is(mine('SELECT count(*) FROM cauce.erasure_certificate') - $before, 6, 'a certificate for each that stays erased');
 	is(mine('SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate'), 't', 'the chain has no gap');
 	mine($delete->(2));
 	is(mine('SELECT bool_and(cauce.verify_certificate(id)) FROM cauce.erasure_certificate'), 't', 'nor later');
+};
+
+subtest 'more entries of the audit log than one statement writes' => sub {
+	my $entries = q{SELECT count(*), count(DISTINCT session_id), count(DISTINCT previous_digest) FROM cauce.audit_log WHERE action = 'erase' AND session_id = ANY};
+	my $ids = mine(q{INSERT INTO cauce.session (title) SELECT n::text FROM generate_series(1, 230) n;
+		WITH gone AS (DELETE FROM cauce.session RETURNING id) SELECT array_agg(id) FROM gone});
+	is($cluster->superuser("$entries ('$ids')"), '230|230|230', 'each session has one, and each follows another');
+	is($cluster->superuser('SELECT count(*) FROM cauce.verify_audit()'), '0', 'the chain has no gap');
 };
 
 subtest 'tampering shows' => sub {
