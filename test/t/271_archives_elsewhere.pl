@@ -362,6 +362,8 @@ subtest 'killed' => sub {
 		use_commands($how, 'get', 'remove');
 		visit('begin');
 		await('slow');
+		# The worker first: one that sees the postmaster's end takes the program along.
+		$cluster->as_postgres('kill', '-9', $cluster->superuser(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'cauce retention worker'}));
 		$cluster->kill_server;
 		shell('rm -f "$1/slow"', $storage);
 		# The program goes on by itself, unless a process of the server's had the time to end it.
