@@ -31,6 +31,7 @@
 #include "session.h"
 #include "shared.h"
 #include "signing.h"
+#include "spi.h"
 #include "storage.h"
 #include "upkeep.h"
 #include "witness.h"
@@ -55,6 +56,7 @@ _PG_init(void)
 	KeyringStoreInit();
 	KeyringEditInit();
 	JoseInit();
+	SpiInit();
 	SigningInit();
 	EraseInit();
 	ChannelInit();

@@ -13,6 +13,7 @@
 #include "storage/lock.h"
 #include "utils/float.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -24,11 +25,29 @@
 
 #define SEARCH_PATH "pg_catalog, pg_temp"
 
+static Oid schema = InvalidOid; /* InvalidOid: not known */
+
+/* ForgetSchema forgets it when any schema has changed. */
+static void
+ForgetSchema(Datum argument, int cache, uint32 hash)
+{
+	schema = InvalidOid;
+}
+
+/* SpiInit registers. */
+void
+SpiInit(void)
+{
+	CacheRegisterSyscacheCallback(NAMESPACEOID, ForgetSchema, (Datum) 0);
+}
+
 /* CauceSchema finds the schema. */
 Oid
 CauceSchema(void)
 {
-	return get_namespace_oid("cauce", false);
+	if (!OidIsValid(schema))
+		schema = get_namespace_oid("cauce", false);
+	return schema;
 }
 
 /* CauceTable finds one of the extension's tables. */

@@ -98,6 +98,9 @@ extern void LockChain(Chain chain, const pg_uuid_t *account);
 extern void LockKeys(const pg_uuid_t *account);
 extern void LockKeysToErase(const pg_uuid_t *account);
 
+/* SpiInit registers what forgets the OID of the schema. */
+extern void SpiInit(void);
+
 /* CauceSchema is the OID of schema cauce; CauceTable of a table in it. Both raise 3F000/42P01 when missing. */
 extern Oid CauceSchema(void);
 extern Oid CauceTable(const char *name);
