@@ -70,6 +70,6 @@ fuzz:
 	$(MAKE) -s -C worker fuzz
 
 format:
-	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/test/unit/*.c worker/test/fuzz/*.[ch]
+	clang-format -i src/*.[ch] bench/*.c test/*/*.c worker/src/*.[ch] worker/bench/*.c worker/test/unit/*.c worker/test/fuzz/*.[ch]
 
 endif

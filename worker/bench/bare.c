@@ -100,7 +100,8 @@ Recognise(Bench *bench, Segmenter *segmenter, const Segment *segment)
 	Hearing hearing = {.stream = NULL};
 	Recognition said = {.text = NULL};
 
-	if (RecognizerDecode(&bench->recognizer, &hearing, segment->samples, segment->length, true, &said))
+	if (RecognizerDecode(&bench->recognizer, &hearing, segment->samples, segment->length, true,
+						 &said))
 		Print(said.text);
 	RecognitionFree(&said);
 	SegmenterRelease(segmenter);
