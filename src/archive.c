@@ -538,16 +538,7 @@ MayOpen(const pg_uuid_t *account, const pg_uuid_t *session)
 	key = DataKeyForSession(account, session);
 	if (key == NULL)
 		return OPEN_DESTROYED;
-	switch (AuthorityOver(key))
-	{
-		case AUTHORITY_GRANTED:
-			return OPEN_OK;
-		case AUTHORITY_NO_IDENTITY:
-			return OPEN_NO_IDENTITY;
-		case AUTHORITY_NOT_YOURS:
-			break;
-	}
-	return OPEN_NOT_YOURS;
+	return SealedMayOpen(key);
 }
 
 /*

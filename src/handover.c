@@ -40,22 +40,24 @@
 /* The fourth field of an advisory lock that no SQL function uses; beside keyring_store.c's and spi.c's. */
 #define LOCK_STORAGE 14
 
+/* A subquery: the key of archive a, where a rotation has yet to seal what lies under it anew. */
+#define SUPERSEDED_KEY                                                                             \
+	"(SELECT FROM cauce.data_key k WHERE k.account_id = a.account_id AND k.session_id = a.id"      \
+	" AND k.superseded_at IS NOT NULL AND k.resealed_at IS NULL)"
+
 /* Archives in the table; an index serves this. Those under legal hold stay, and those that a rotation is to seal anew. */
 static const char ToStore[] =
 	"SELECT a.account_id, a.id, NULL::bytea, 0 FROM cauce.archived_session a"
 	" WHERE a.bundle IS NOT NULL AND NOT a.legal_hold AND NOT EXISTS"
 	" (SELECT FROM cauce.stored_bundle s WHERE s.account_id = a.account_id AND s.session_id = a.id"
 	"  AND s.retry_at > now()) AND NOT EXISTS"
-	" (SELECT FROM cauce.data_key k WHERE k.account_id = a.account_id AND k.session_id = a.id"
-	"  AND k.superseded_at IS NOT NULL AND k.resealed_at IS NULL)"
-	" ORDER BY a.archived_at LIMIT $1";
+	" " SUPERSEDED_KEY " ORDER BY a.archived_at LIMIT $1";
 
 /* Archives elsewhere that a rotation is to seal anew. */
 static const char ToBringBack[] =
 	"SELECT a.account_id, a.id, a.bundle_digest, a.bundle_bytes FROM cauce.archived_session a"
 	" WHERE a.bundle IS NULL AND EXISTS"
-	" (SELECT FROM cauce.data_key k WHERE k.account_id = a.account_id AND k.session_id = a.id"
-	"  AND k.superseded_at IS NOT NULL AND k.resealed_at IS NULL) AND NOT EXISTS"
+	" " SUPERSEDED_KEY " AND NOT EXISTS"
 	" (SELECT FROM cauce.stored_bundle s WHERE s.account_id = a.account_id AND s.session_id = a.id"
 	"  AND s.digest = a.bundle_digest AND s.retry_at > now())"
 	" ORDER BY a.archived_at LIMIT $1";
@@ -192,7 +194,7 @@ Load(void *argument)
 	SpiLeave(&scope);
 }
 
-/* Note what became of a parcel, so that it is not looked at as one that fails. Inside of an SpiScope. */
+/* NoteMoved notes what became of a parcel, so that it is not looked at as one that fails. Inside of an SpiScope. */
 static void
 NoteMoved(const Parcel *parcel)
 {
@@ -217,16 +219,13 @@ LetGo(void *argument)
 	SpiScope scope;
 
 	SpiEnter(&scope, true);
-	parcel->moved =
-		RunFor(&plan,
-			   "UPDATE cauce.archived_session SET bundle = $4, bundle_digest = $3,"
-			   " bundle_bytes = $5 WHERE (account_id, id) IN (SELECT a.account_id, a.id"
-			   "  FROM cauce.archived_session a WHERE a.account_id = $1 AND a.id = $2"
-			   "  AND NOT a.legal_hold AND sha256(a.bundle) = $3 AND NOT EXISTS"
-			   "  (SELECT FROM cauce.data_key k WHERE k.account_id = $1 AND k.session_id = $2"
-			   "   AND k.superseded_at IS NOT NULL AND k.resealed_at IS NULL)"
-			   "  FOR NO KEY UPDATE SKIP LOCKED)",
-			   parcel) == 1;
+	parcel->moved = RunFor(&plan,
+						   "UPDATE cauce.archived_session SET bundle = $4, bundle_digest = $3,"
+						   " bundle_bytes = $5 WHERE (account_id, id) IN (SELECT a.account_id, a.id"
+						   "  FROM cauce.archived_session a WHERE a.account_id = $1 AND a.id = $2"
+						   "  AND NOT a.legal_hold AND sha256(a.bundle) = $3 AND NOT EXISTS"
+						   " " SUPERSEDED_KEY "  FOR NO KEY UPDATE SKIP LOCKED)",
+						   parcel) == 1;
 	CAUCE_POINT("handover_let_go");
 	NoteMoved(parcel);
 	SpiLeave(&scope);
@@ -286,13 +285,11 @@ NoteFailure(void *argument)
 
 	SpiEnter(&scope, true);
 	SpiRun(&plan,
-		   "INSERT INTO cauce.stored_bundle AS s (account_id, session_id, digest, bytes, sqlstate,"
+		   "INSERT INTO cauce.stored_bundle AS f (account_id, session_id, digest, bytes, sqlstate,"
 		   " message, attempts, failed_at, retry_at) VALUES ($1, $2, $3, $4, $5, $6, 1, now(),"
-		   " now() + interval '1 minute' * (0.75 + random() / 2))"
+		   " " RETRY_FIRST ")"
 		   " ON CONFLICT (account_id, session_id, digest) DO UPDATE SET sqlstate = $5,"
-		   " message = $6, attempts = s.attempts + 1, failed_at = now(), retry_at = now()"
-		   " + least(interval '1 day', interval '1 minute' * 2 ^ least(s.attempts, 11))"
-		   " * (0.75 + random() / 2)",
+		   " message = $6, attempts = f.attempts + 1, failed_at = now(), retry_at = " RETRY_NEXT,
 		   lengthof(types), types, values, NULL, false);
 	SpiLeave(&scope);
 }

@@ -31,7 +31,8 @@ typedef void (*QuietVisitor)(HeapTuple row, TupleDesc descriptor, void *argument
 
 /*
  * QuietDelete deletes an account's rows from a table, or with session those of one session, in the order of the
- * index, the primary key if that serves, but for those that somebody was just changing, and gives their number; visit may be NULL. The caller has locked the sessions.
+ * index, the primary key if that serves, but for those that somebody was just changing, and gives their number;
+ * visit may be NULL. The caller has locked the sessions.
  */
 extern int64 QuietDelete(const char *name, const pg_uuid_t *account, const pg_uuid_t *session,
 						 QuietVisitor visit, void *argument);

@@ -196,11 +196,9 @@ RecordFailure(const DueSession *due, const Failure *failure)
 	SpiRun(&plan,
 		   "INSERT INTO cauce.retention_failure AS f"
 		   " (account_id, session_id, sqlstate, message, attempts, failed_at, retry_at)"
-		   " VALUES ($1, $2, $3, $4, 1, now(), now() + interval '1 minute' * (0.75 + random() / 2))"
+		   " VALUES ($1, $2, $3, $4, 1, now(), " RETRY_FIRST ")"
 		   " ON CONFLICT (account_id, session_id) DO UPDATE SET sqlstate = $3, message = $4,"
-		   " attempts = f.attempts + 1, failed_at = now(), retry_at = now()"
-		   " + least(interval '1 day', interval '1 minute' * 2 ^ least(f.attempts, 11))"
-		   " * (0.75 + random() / 2)",
+		   " attempts = f.attempts + 1, failed_at = now(), retry_at = " RETRY_NEXT,
 		   lengthof(types), types, values, nulls, false);
 	SpiLeave(&scope);
 }

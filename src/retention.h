@@ -28,4 +28,13 @@ extern bool FollowsPublisher(void);
  */
 extern void RetentionRun(int max_sessions, RetentionResult *result);
 
+/*
+ * SQL expressions: when to try again what has failed for the first time, and what failure f.attempts is of: after a
+ * minute, doubling to a day, with jitter.
+ */
+#define RETRY_FIRST "now() + interval '1 minute' * (0.75 + random() / 2)"
+#define RETRY_NEXT                                                                                 \
+	"now() + least(interval '1 day', interval '1 minute' * 2 ^ least(f.attempts, 11))"             \
+	" * (0.75 + random() / 2)"
+
 #endif

@@ -362,6 +362,22 @@ IsOwnInput(const DataKey *key, const SealedHeader *header)
 	return SameUuid(&who->account, &key->account) || DataKeyIsInbox(key);
 }
 
+/* SealedMayOpen asks for authority. */
+OpenResult
+SealedMayOpen(const DataKey *key)
+{
+	switch (AuthorityOver(key))
+	{
+		case AUTHORITY_GRANTED:
+			return OPEN_OK;
+		case AUTHORITY_NO_IDENTITY:
+			return OPEN_NO_IDENTITY;
+		case AUTHORITY_NOT_YOURS:
+			break;
+	}
+	return OPEN_NOT_YOURS;
+}
+
 /*
  * Allowed decides whether key may be used. On the way into a row of the account
  * reseal_for, a superuser may also move what that account handed in elsewhere.
@@ -373,16 +389,7 @@ Allowed(const DataKey *key, const SealedHeader *header, const pg_uuid_t *reseal_
 		(IsOwnInput(key, header) || (superuser_arg(GetOuterUserId()) &&
 									 (DataKeyIsInbox(key) || SameUuid(&key->account, reseal_for)))))
 		return OPEN_OK;
-	switch (AuthorityOver(key))
-	{
-		case AUTHORITY_GRANTED:
-			return OPEN_OK;
-		case AUTHORITY_NO_IDENTITY:
-			return OPEN_NO_IDENTITY;
-		case AUTHORITY_NOT_YOURS:
-			break;
-	}
-	return OPEN_NOT_YOURS;
+	return SealedMayOpen(key);
 }
 
 /* OpenFor finds the key, asks for authority and opens. */

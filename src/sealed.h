@@ -77,6 +77,9 @@ typedef enum OpenResult
 	OPEN_DESTROYED
 } OpenResult;
 
+/* SealedMayOpen tells whether whoever asks may open what lies under a key (AuthorityOver); OPEN_OK if so. */
+extern OpenResult SealedMayOpen(const DataKey *key);
+
 /* So many bytes are free behind what SealedOpen gives, that it can become a varlena where it is. */
 #define SEALED_SPARE_BYTES VARHDRSZ
 
