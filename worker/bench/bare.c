@@ -4,7 +4,8 @@
  *	  or wiped memory, sandbox or threads. What the worker costs more is the worker's.
  *
  *	bare MODELS segments|whole FILE…	prints for each file, separated by tabs: its name, seconds of
- *										audio, text, seconds of processor time
+ *										audio, text, seconds of processor time; MODELS may be "-",
+ *										the worker's default
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +148,7 @@ main(int argc, char **argv)
 
 	bench.samples = malloc((size_t) SECONDS_MAX * MODEL_RATE * sizeof(float));
 	if (argc < 4 || buffer == NULL || bench.samples == NULL ||
-		!ModelsRead(&bench.models, argv[1]) ||
+		!ModelsRead(&bench.models, strcmp(argv[1], "-") == 0 ? NULL : argv[1]) ||
 		!RecognizerCreate(&bench.recognizer, &bench.models) ||
 		!VadCreate(&bench.vad, &bench.models.vad))
 		return EXIT_FAILURE;

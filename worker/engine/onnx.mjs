@@ -1,40 +1,58 @@
 // Reads and writes models as ONNX has them, in protobuf. Field numbers are those of onnx.proto3.
 export const MODEL = { ir: 1, graph: 7, opset: 8, metadata: 14 };
 export const GRAPH = { node: 1, name: 2, tensor: 5, input: 11, output: 12 };
-export const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5 };
-export const ATTRIBUTE = { name: 1, integer: 3, graph: 6, integers: 8, type: 20, typeInteger: 2, typeIntegers: 7 };
-export const TENSOR = { dimension: 1, type: 2, name: 8, bytes: 9, typeFloat: 1, typeByte: 2, typeInteger: 7 };
-export const VARINT = 0, BYTES = 2; // wire types of protobuf
-const FIXED = { 1: 8, 5: 4 }; // bytes of the others
+export const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5, domain: 7 };
+export const ATTRIBUTE = { name: 1, real: 2, integer: 3, graph: 6, integers: 8, type: 20,
+	typeReal: 1, typeInteger: 2, typeGraph: 5, typeIntegers: 7 };
+export const TENSOR = { dimension: 1, type: 2, floats: 4, integers: 5, name: 8, bytes: 9,
+	typeFloat: 1, typeByte: 2, typeSignedByte: 3, typeInteger: 7 };
+export const VARINT = 0, BYTES = 2, FLOAT = 5; // wire types of protobuf
+const FIXED = { 1: 8, [FLOAT]: 4 }; // bytes of those of one size
+
+// reader gives a function that reads one number after the other, and where it is.
+function reader(bytes) {
+	let at = 0;
+	return {
+		varint() {
+			let value = 0n, shift = 0n, byte;
+			do {
+				byte = bytes[at++];
+				value |= BigInt(byte & 0x7f) << shift;
+				shift += 7n;
+			} while (byte & 0x80);
+			return value;
+		},
+		take: size => bytes.subarray(at, at += size),
+		more: () => at < bytes.length,
+	};
+}
+
+// varints gives the numbers of a packed list.
+export function varints(bytes) {
+	const { varint, more } = reader(bytes), numbers = [];
+	while (more())
+		numbers.push(varint());
+	return numbers;
+}
 
 // parse gives the fields of a message: [number, wire type, value].
 export function parse(bytes) {
-	const fields = [];
-	let at = 0;
-	function varint() {
-		let value = 0n, shift = 0n, byte;
-		do {
-			byte = bytes[at++];
-			value |= BigInt(byte & 0x7f) << shift;
-			shift += 7n;
-		} while (byte & 0x80);
-		return value;
-	}
-	while (at < bytes.length) {
+	const { varint, take, more } = reader(bytes), fields = [];
+	while (more()) {
 		const tag = Number(varint()), wire = tag & 7;
 		if (wire === VARINT) {
 			fields.push([tag >> 3, wire, varint()]);
 			continue;
 		}
 		const size = wire === BYTES ? Number(varint()) : FIXED[wire];
-		fields.push([tag >> 3, wire, bytes.subarray(at, at += size)]);
+		fields.push([tag >> 3, wire, take(size)]);
 	}
 	return fields;
 }
 
 function varint(value) {
 	const bytes = [];
-	for (value = BigInt(value); value > 0x7fn; value >>= 7n)
+	for (value = BigInt.asUintN(64, BigInt(value)); value > 0x7fn; value >>= 7n)
 		bytes.push(Number(value & 0x7fn) | 0x80);
 	return Buffer.from([...bytes, Number(value)]);
 }
@@ -48,17 +66,28 @@ export function join(fields) {
 export const text = (number, value) => [number, BYTES, Buffer.from(value)];
 export const message = (number, fields) => [number, BYTES, join(fields)];
 
-// attribute is a node's attribute: an integer or a list of such.
-function attribute(name, value) {
-	const list = Array.isArray(value);
-	return message(NODE.attribute, [text(ATTRIBUTE.name, name),
-		...[value].flat().map(one => [list ? ATTRIBUTE.integers : ATTRIBUTE.integer, VARINT, one]),
-		[ATTRIBUTE.type, VARINT, list ? ATTRIBUTE.typeIntegers : ATTRIBUTE.typeInteger]]);
+// Real marks an attribute that is a floating-point number.
+export class Real {
+	constructor(value) {
+		this.bytes = Buffer.alloc(4);
+		this.bytes.writeFloatLE(value);
+	}
 }
 
-// node is a node of a graph.
+// attribute is a node's attribute: an integer or a list of such, a Real, or a graph's bytes.
+function attribute(name, value) {
+	const [kind, values] = value instanceof Real ? ['Real', [[ATTRIBUTE.real, FLOAT, value.bytes]]]
+		: Buffer.isBuffer(value) ? ['Graph', [[ATTRIBUTE.graph, BYTES, value]]]
+			: Array.isArray(value) ? ['Integers', value.map(one => [ATTRIBUTE.integers, VARINT, one])]
+				: ['Integer', [[ATTRIBUTE.integer, VARINT, value]]];
+	return message(NODE.attribute, [text(ATTRIBUTE.name, name), ...values, [ATTRIBUTE.type, VARINT, ATTRIBUTE[`type${kind}`]]]);
+}
+
+// node is a node of a graph. An operation's name may stand behind that of its domain: "com.microsoft.Gelu".
 export function node(op, inputs, outputs, attributes = {}) {
-	return message(GRAPH.node, [...inputs.map(name => text(NODE.input, name)), ...outputs.map(name => text(NODE.output, name)),
-		text(NODE.name, `${outputs[0]}/${op}`), text(NODE.op, op),
-		...Object.entries(attributes).map(([name, value]) => attribute(name, value))]);
+	const [, domain, name] = /^(?:(.*)\.)?(.*)$/.exec(op);
+	return message(GRAPH.node, [...inputs.map(input => text(NODE.input, input)), ...outputs.map(output => text(NODE.output, output)),
+		text(NODE.name, `${outputs[0]}/${name}`), text(NODE.op, name),
+		...Object.entries(attributes).map(([key, value]) => attribute(key, value)),
+		...domain ? [text(NODE.domain, domain)] : []]);
 }

@@ -4,6 +4,7 @@
  */
 #include "models.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
@@ -16,7 +17,8 @@
 #include "resampler.h"
 #include "segmenter.h"
 
-#define DEFAULT_FILE "engine/models.json"
+#define ANY_FILE "engine/models.json"
+#define VNNI_FILE "engine/models-vnni.json"
 #define FEATURE_DIMENSION 80 /* of the models that take filter-bank features */
 
 /*
@@ -339,10 +341,29 @@ ReadFile(Models *models, const char *path)
 	return read;
 }
 
-/* FindDefaultFile writes the path of the configuration beside the program. */
+/*
+ * HasVnni tells whether the engine multiplies unsigned by signed bytes on this processor without cutting
+ * sums off at 16 bits: with VNNI of AVX-512 or AVX, if the rest that the engine's code for it needs is there.
+ */
+static bool
+HasVnni(void)
+{
+	unsigned int feature[4] = {0};
+
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
+		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+		return true;
+	return __builtin_cpu_supports("avx2") &&
+		   __get_cpuid_count(7, 1, &feature[0], &feature[1], &feature[2], &feature[3]) &&
+		   (feature[0] & bit_AVXVNNI) != 0;
+}
+
+/* FindDefaultFile writes the path of the configuration beside the program that suits the processor. */
 static bool
 FindDefaultFile(char *path, size_t size)
 {
+	const char *file = HasVnni() ? VNNI_FILE : ANY_FILE;
 	ssize_t length = readlink("/proc/self/exe", path, size);
 
 	if (length < 0 || (size_t) length >= size)
@@ -352,12 +373,12 @@ FindDefaultFile(char *path, size_t size)
 	}
 	path[length] = '\0';
 	length = DirectoryLength(path);
-	if ((size_t) length + sizeof(DEFAULT_FILE) > size)
+	if ((size_t) length + strlen(file) >= size)
 	{
 		Report("the program's path is too long; give --models");
 		return false;
 	}
-	memcpy(path + length, DEFAULT_FILE, sizeof(DEFAULT_FILE));
+	strcpy(path + length, file);
 	return true;
 }
 

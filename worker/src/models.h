@@ -23,8 +23,8 @@ typedef struct Models
 } Models;
 
 /*
- * ModelsRead reads the model configuration at path; NULL means engine/models.json beside the
- * program. Relative file names in it start from its own directory, and every model file it names
+ * ModelsRead reads the model configuration at path; NULL means engine/models-vnni.json beside the
+ * program if the processor has VNNI, else engine/models.json. Relative file names in it start from its own directory, and every model file it names
  * has to be readable. It names one recognition model with all files that its kind needs. README.md
  * lists the keys. Returns false, with a report, if it is wrong.
  */
