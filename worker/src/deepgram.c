@@ -15,6 +15,7 @@
 #define UTTERANCE_END_MIN_MS 500
 #define UTTERANCE_END_MAX_MS 10000
 #define MODEL_ARCH "cauce"
+#define ANY_LANGUAGE "multi"
 
 /* Long enough that the rules for long segments come first. */
 #define NO_ENDPOINTING_MS ENDPOINTING_MAX_MS
@@ -46,6 +47,17 @@ TakeEndpointing(Request *request, const char *value)
 	else if (strcmp(value, "true") != 0 &&
 			 !RequestNumber(value, 0, ENDPOINTING_MAX_MS, &request->pause_ms))
 		return "endpointing is false, true or a number of milliseconds up to 10000";
+	return NULL;
+}
+
+static const char *
+TakeLanguage(Request *request, const char *value)
+{
+	if (strcmp(value, ANY_LANGUAGE) == 0)
+		return NULL;
+	if (*value == '\0' || strlen(value) >= sizeof(request->language))
+		return "language is a tag such as en or de-CH, or multi";
+	strcpy(request->language, value);
 	return NULL;
 }
 
@@ -94,9 +106,7 @@ DeepgramQuery(Request *request, const char *name, const char *value)
 	if (strcmp(name, "callback") == 0)
 		return "callback is refused: what is said goes to the database and to this client only";
 	if (strcmp(name, "language") == 0)
-		return strncmp(value, "en", 2) == 0 || strcmp(value, "multi") == 0
-				   ? NULL
-				   : "language: this server's model knows English only";
+		return TakeLanguage(request, value);
 	return NULL;
 }
 

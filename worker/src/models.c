@@ -6,11 +6,11 @@
 
 #include <cpuid.h>
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "report.h"
@@ -19,6 +19,7 @@
 
 #define ANY_FILE "engine/models.json"
 #define VNNI_FILE "engine/models-vnni.json"
+#define LANGUAGES "languages"
 #define FEATURE_DIMENSION 80 /* of the models that take filter-bank features */
 
 /*
@@ -241,6 +242,38 @@ ReadKind(Models *models, const char *path, const char *kind, json_t *object)
 	return true;
 }
 
+/* ReadLanguages reads the list of languages that the model knows. */
+static bool
+ReadLanguages(Models *models, const char *path, json_t *list)
+{
+	size_t i;
+	json_t *language;
+
+	models->languages = json_incref(list);
+	json_array_foreach(list, i, language)
+	{
+		if (!json_is_string(language) || *json_string_value(language) == '\0')
+			break;
+	}
+	if (json_array_size(list) > 0 && i == json_array_size(list))
+		return true;
+	Report("the model configuration %s has \"" LANGUAGES
+		   "\" that is not a list of language tags such as \"en\"",
+		   path);
+	return false;
+}
+
+/* ReadEntry reads one of the configuration's entries. */
+static bool
+ReadEntry(Models *models, const char *path, const char *name, json_t *value)
+{
+	if (strcmp(name, LANGUAGES) == 0)
+		return ReadLanguages(models, path, value);
+	if (json_is_object(value))
+		return ReadKind(models, path, name, value);
+	return SetValue(models, path, name, FindKey(NULL, name), value);
+}
+
 static bool
 ReadTop(Models *models, const char *path, json_t *object)
 {
@@ -249,8 +282,7 @@ ReadTop(Models *models, const char *path, json_t *object)
 
 	json_object_foreach(object, name, value)
 	{
-		if (json_is_object(value) ? !ReadKind(models, path, name, value)
-								  : !SetValue(models, path, name, FindKey(NULL, name), value))
+		if (!ReadEntry(models, path, name, value))
 			return false;
 	}
 	return true;
@@ -401,10 +433,37 @@ ModelsRead(Models *models, const char *path)
 	return false;
 }
 
+/* IsSameLanguage compares the first parts of two tags. */
+static bool
+IsSameLanguage(const char *one, const char *other)
+{
+	size_t length = strcspn(one, "-_");
+
+	return length == strcspn(other, "-_") && strncasecmp(one, other, length) == 0;
+}
+
+bool
+ModelsKnow(const Models *models, const char *language)
+{
+	size_t i;
+	json_t *known;
+
+	if (*language == '\0' || models->languages == NULL)
+		return true;
+	json_array_foreach(models->languages, i, known)
+	{
+		if (IsSameLanguage(json_string_value(known), language))
+			return true;
+	}
+	return false;
+}
+
 void
 ModelsFree(Models *models)
 {
 	int i;
+
+	json_decref(models->languages);
 
 	for (i = 0; i < models->string_count; i++)
 		free(models->strings[i]);

@@ -5,6 +5,7 @@
 #ifndef CAUCE_MODELS_H
 #define CAUCE_MODELS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "sherpa.h"
@@ -20,6 +21,7 @@ typedef struct Models
 	SherpaVadConfig vad;
 	char *strings[MODELS_STRINGS_MAX]; /* what the pointers above point to */
 	int string_count;
+	json_t *languages; /* that the recognition model knows; NULL: nobody has said */
 } Models;
 
 /*
@@ -29,6 +31,12 @@ typedef struct Models
  * lists the keys. Returns false, with a report, if it is wrong.
  */
 extern bool ModelsRead(Models *models, const char *path);
+
+/*
+ * ModelsKnow tells whether a language, a tag of BCP 47, is one that the recognition model knows, as far as the
+ * configuration says. The tag's first part decides; an empty one is any.
+ */
+extern bool ModelsKnow(const Models *models, const char *language);
 
 extern void ModelsFree(Models *models);
 

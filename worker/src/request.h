@@ -14,6 +14,7 @@
 
 #define SPEAKER_NAME_MAX 128 /* bytes of a speaker's name from a client */
 #define REQUEST_ID 37 /* a uuid as text */
+#define LANGUAGE_MAX 36 /* bytes of a language tag */
 
 typedef enum Protocol
 {
@@ -29,6 +30,7 @@ typedef struct Request
 	char names[PCM_CHANNELS_MAX][SPEAKER_NAME_MAX]; /* that settings.speakers points to */
 	ChannelNotes notes;
 	int pause_ms;
+	char language[LANGUAGE_MAX]; /* a tag of BCP 47; empty: whatever the models know */
 	bool keep_session; /* a clean end of the stream does not end the session */
 	bool show_words; /* vosk: with times */
 } Request;

@@ -116,6 +116,7 @@ LoadModels(Service *s)
 	if (!VoicesCreate(&s->voices, &s->models, s->options->capacity, s->options->capacity) ||
 		!TryLock(s->options))
 		return EXIT_INTERNAL;
+	s->server.models = &s->models;
 	s->server.recognizer = &s->recognizer;
 	s->server.voices = &s->voices;
 	return EXIT_STORED;

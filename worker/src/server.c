@@ -148,7 +148,11 @@ ReadQuery(struct lws *wsi, Request *request)
 		*value++ = '\0';
 		problem = DeepgramQuery(request, parameter, value);
 	}
-	return problem == NULL ? DeepgramCheck(request) : problem;
+	if (problem == NULL)
+		problem = DeepgramCheck(request);
+	if (problem == NULL && !ModelsKnow(ServerOf(wsi)->models, request->language))
+		problem = "language: none that this server's model knows";
+	return problem;
 }
 
 /* ReadRequest tells what a client asks for; returns 0, or the code of HTTP that says why not. */

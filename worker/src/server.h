@@ -22,6 +22,7 @@ typedef struct Server
 	const Options *options;
 	const char *conninfo;
 	struct lws_context *lws;
+	const Models *models;
 	Recognizer *recognizer;
 	Voices *voices;
 	Pool pool;

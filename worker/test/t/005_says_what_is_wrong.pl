@@ -70,6 +70,8 @@ my @bad = (
 	[ 'an incomplete kind', '"whisper": {"encoder": "tokens.txt"}', qr/no "decoder" in whisper/ ],
 	[ 'an unknown key', '"whisper": {"ears": "tokens.txt"}', qr/unknown or ill-typed key "ears"/ ],
 	[ 'an ill-typed number', '"whisper": {"tail_paddings": "2"}', qr/ill-typed key "tail_paddings"/ ],
+	[ 'languages in one text', '"languages": "en, de", "tdnn": {"model": "tokens.txt"}', qr/"languages" that is not a list/ ],
+	[ 'no languages', '"languages": [], "tdnn": {"model": "tokens.txt"}', qr/"languages" that is not a list/ ],
 	[ 'a missing file', '"tdnn": {"model": "none.onnx"}', qr/cannot read the model file .*none\.onnx/ ],
 	# These the engine finds, and may have a line of its own to say.
 	[ 'a streaming model called offline', qq("transducer": {$streaming}), qr/not take the recognition model as "transducer"/, 1 ],

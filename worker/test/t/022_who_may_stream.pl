@@ -48,7 +48,8 @@ is(refused('', headers => {}, steps => [ [ file => $raw, 3200 ] ])->{close}, 100
 is(refused('', headers => {}, steps => [ [ wait => 15000 ] ])->{close}, 1008, 'nothing at all');
 is(refused($good, url => url($server, '/v1/speak'))->{status}, 404, 'another path');
 for (['encoding=flac', 'encoding'], ['encoding=linear16', 'sample_rate'], ['encoding=linear16&sample_rate=7', 'sample_rate'],
-	['channels=9', 'channels'], ['callback=https://example.org', 'callback'], ['language=fr', 'language'], ['endpointing=soon', 'endpointing'])
+	['channels=9', 'channels'], ['callback=https://example.org', 'callback'], ['language=fr', 'language'], ['language=english', 'language'], ['language=', 'language'],
+	['endpointing=soon', 'endpointing'])
 {
 	my ($query, $word) = @$_;
 	my $answer = refused($good, url => url($server, "/v1/listen?$query"));

@@ -36,9 +36,15 @@ is(bodies(heard(sox('short.wav', $tones, 'OUT', 'trim', 0, 2.4))), 'fourteen six
 	my $speech = sox('speech.wav', (recordings())[0], 'OUT', 'trim', 1, 0.8, 'repeat', 37, 'pad', 0, 1);
 	my @cycle = qw(six seven four);
 	my @many = map { [ 1 + 1.1 * $_, $cycle[ $_ % 3 ] ] } 0 .. 25;
-	my $server = start_serve([@models]);
+	(my $german = $models[1]) =~ s/streaming/german/;
+	spew($german, slurp($models[1]) =~ s/\{/{"languages": ["fr", "de"], /r);
+	my $server = start_serve([ '--models', $german ]);
 	my $session = open_session();
-	my @messages = run_client('script', { url => url($server, '/v1/listen?encoding=linear16&sample_rate=16000&endpointing=false&interim_results=true'),
+	my ($english) = run_client('script', { url => url($server, '/v1/listen?language=en-GB'), headers => { Authorization => 'Token $TOKEN' }, steps => [] },
+		stream_token($session));
+	is($english->{status}, 400, 'a language that the configured model does not know is refused');
+	like($english->{body}, qr/language/, 'and the answer says so');
+	my @messages = run_client('script', { url => url($server, '/v1/listen?language=DE-ch&encoding=linear16&sample_rate=16000&endpointing=false&interim_results=true'),
 			headers => { Authorization => 'Token $TOKEN' },
 			steps => [ [ file => raw_file('many', tone_file('many', $speech, @many)), 3200, 2 ], [ text => '{"type": "CloseStream"}' ] ] },
 		stream_token($session));
