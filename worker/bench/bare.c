@@ -3,9 +3,11 @@
  *	  The engine alone: voice detection, segments and recognition over WAV files, without a database, locked
  *	  or wiped memory, sandbox or threads. What the worker costs more is the worker's.
  *
- *	bare MODELS segments|whole FILE…	prints for each file, separated by tabs: its name, seconds of
- *										audio, text, seconds of processor time; MODELS may be "-",
- *										the worker's default
+ *	bare MODELS segments|whole|voice FILE…	prints for each file, separated by tabs: its name, seconds of
+ *											audio, text, seconds of processor time
+ *
+ *	MODELS may be "-", the worker's default. In the place of text "voice" has a digit for each frame: at how many
+ *	thresholds the detector finds a voice.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +23,16 @@
 
 #define SECONDS_MAX 3600
 
+/* Thresholds that "voice" tries: 0.1, 0.3, … */
+#define LEVELS 5
+#define LEVEL(number) (0.1f + 0.2f * (float) (number))
+
 typedef struct Bench
 {
 	Models models;
 	Recognizer recognizer;
 	Vad vad;
+	Vad levels[LEVELS];
 	float *samples;
 	size_t length;
 } Bench;
@@ -139,6 +146,48 @@ Segments(Bench *bench, float *buffer)
 	VadForget(&bench->vad);
 }
 
+static bool
+VoiceCreate(Bench *bench)
+{
+	int level;
+
+	for (level = 0; level < LEVELS; level++)
+	{
+		SherpaVadConfig config = bench->models.vad;
+
+		config.silero.threshold = LEVEL(level);
+		if (!VadCreate(&bench->levels[level], &config))
+			return false;
+	}
+	return true;
+}
+
+static void
+Voice(Bench *bench)
+{
+	size_t past;
+	int level;
+
+	for (past = 0; (past + 1) * SEGMENTER_FRAME <= bench->length; past++)
+	{
+		int voices = 0;
+
+		for (level = 0; level < LEVELS; level++)
+			voices +=
+				VadJudge(&bench->levels[level], bench->samples + past * SEGMENTER_FRAME, past);
+		putchar('0' + voices);
+	}
+	for (level = 0; level < LEVELS; level++)
+		VadForget(&bench->levels[level]);
+}
+
+static bool
+RecognitionCreate(Bench *bench)
+{
+	return RecognizerCreate(&bench->recognizer, &bench->models) &&
+		   VadCreate(&bench->vad, &bench->models.vad);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -149,8 +198,7 @@ main(int argc, char **argv)
 	bench.samples = malloc((size_t) SECONDS_MAX * MODEL_RATE * sizeof(float));
 	if (argc < 4 || buffer == NULL || bench.samples == NULL ||
 		!ModelsRead(&bench.models, strcmp(argv[1], "-") == 0 ? NULL : argv[1]) ||
-		!RecognizerCreate(&bench.recognizer, &bench.models) ||
-		!VadCreate(&bench.vad, &bench.models.vad))
+		!(strcmp(argv[2], "voice") == 0 ? VoiceCreate(&bench) : RecognitionCreate(&bench)))
 		return EXIT_FAILURE;
 	for (i = 3; i < argc; i++)
 	{
@@ -162,6 +210,8 @@ main(int argc, char **argv)
 		printf("%s\t%.3f\t", argv[i], (double) bench.length / MODEL_RATE);
 		if (strcmp(argv[2], "whole") == 0)
 			Whole(&bench);
+		else if (strcmp(argv[2], "voice") == 0)
+			Voice(&bench);
 		else
 			Segments(&bench, buffer);
 		printf("\t%.3f\n", (double) (ClockThreadUs() - start) / 1e6);

@@ -12,7 +12,8 @@
 // 128 from weights and their zero points, so that differences stay what they are. Processors without it would cut such
 // products off at 16 bits: they need "unsigned".
 import { readFileSync } from 'node:fs';
-import { ATTRIBUTE, BYTES, GRAPH, MODEL, NODE, Real, TENSOR, VARINT, join, message, node, parse, text, varints } from './onnx.mjs';
+import { ATTRIBUTE, GRAPH, MODEL, NODE, Real, TENSOR, VARINT, floats, integers, join, message, node, parse, tensor, text,
+	varints } from './onnx.mjs';
 
 const HEADS = 8; // of attention, in Moonshine tiny and base
 const MICROSOFT = 'com.microsoft';
@@ -23,6 +24,9 @@ const SIGN = 0x80;
 const [, , part, form, path] = process.argv;
 const parts = { encoder, decoder }, forms = { signed: SIGN, unsigned: 0 };
 const sign = forms[form], typeOfBytes = sign ? TENSOR.typeSignedByte : TENSOR.typeByte;
+
+if (!(part in parts) || sign === undefined || !path)
+	throw new Error('usage: moonshine.mjs encoder|decoder signed|unsigned MODEL');
 
 function fail(problem) {
 	throw new Error(`${path}: ${problem}; engine/moonshine.mjs is made for another version`);
@@ -72,20 +76,22 @@ function floatsOf(name) {
 
 // What is written.
 
-const tensorsKept = new Map(); // those of all graphs
+const written = new Map(); // constants of all graphs, by name
 
-function keep(name, make = () => tensorOf(name)) {
-	if (!tensorsKept.has(name))
-		tensorsKept.set(name, message(GRAPH.tensor, make()));
+// keep takes a published constant over.
+function keep(name) {
+	written.set(name, message(GRAPH.tensor, tensorOf(name)));
 	return name;
 }
 
-const tensor = (name, type, dimensions, bytes) => keep(name, () => [...dimensions.map(size => [TENSOR.dimension, VARINT, size]),
-	[TENSOR.type, VARINT, type], text(TENSOR.name, name), [TENSOR.bytes, BYTES, bytes]]);
-const floats = (name, dimensions, values) => tensor(name, TENSOR.typeFloat, dimensions, Buffer.from(Float32Array.from(values).buffer));
-const integers = (name, dimensions, values) =>
-	tensor(name, TENSOR.typeInteger, dimensions, Buffer.from(BigInt64Array.from(values, BigInt).buffer));
-const quantized = (name, dimensions, bytes) => tensor(name, typeOfBytes, dimensions, Buffer.from(bytes.map(byte => byte ^ sign)));
+// constant writes one, with a function of onnx.mjs.
+function constant(make, name, ...how) {
+	if (!written.has(name))
+		written.set(name, make(name, ...how));
+	return name;
+}
+
+const quantized = (name, shape, bytes) => constant(tensor, name, shape, typeOfBytes, Buffer.from(bytes.map(byte => byte ^ sign)));
 
 // Writer gathers the operations of a graph. Its methods write one and give what it makes.
 class Writer {
@@ -142,7 +148,7 @@ class Writer {
 	multiply(value, { name, rows, columns, bytes, scales, zeros, bias = [] }, outputs = [null]) {
 		const sizes = scales.length > 1 ? [columns] : [];
 		return this.make(`${MICROSOFT}.DynamicQuantizeMatMul`, [value, quantized(`${name}/bytes`, [rows, columns], bytes),
-			floats(`${name}/scales`, sizes, scales), quantized(`${name}/zeros`, sizes, zeros), ...bias.map(one => keep(one))], {}, outputs);
+			constant(floats, `${name}/scales`, sizes, scales), quantized(`${name}/zeros`, sizes, zeros), ...bias.map(one => keep(one))], {}, outputs);
 	}
 
 	weightOf(norm) {
@@ -165,8 +171,8 @@ class Writer {
 	rotation(places, embedding) {
 		const [published] = this.nodes.making(`${embedding}/MatMul_output_0`).inputs;
 		const frequencies = floatsOf(published);
-		const angles = this.make('Mul', [places, floats(`${published}/row`, [1, frequencies.length], frequencies)]);
-		this.turn = [integers('no_place', [1], [0]), this.make('Cos', [angles]), this.make('Sin', [angles])];
+		const angles = this.make('Mul', [places, constant(floats, `${published}/row`, [1, frequencies.length], frequencies)]);
+		this.turn = [constant(integers, 'no_place', [0]), this.make('Cos', [angles]), this.make('Sin', [angles])];
 		this.turned = 2 * frequencies.length;
 	}
 
@@ -185,8 +191,8 @@ function encoder() {
 	const writer = new Writer(new Nodes(graph), 'value'), layerOf = layer => `/layers.${layer}`;
 	let sum = writer.copy('/Transpose_output_0'); // [1, frames, width]
 	const count = writer.make('Squeeze', [writer.make('Shape', [sum], { start: 1, end: 2 })]);
-	const places = writer.make('Range', [integers('none', [], [0]), count, integers('one', [], [1])]);
-	writer.rotation(writer.make('Unsqueeze', [writer.make('Cast', [places], { to: TENSOR.typeFloat }), integers('column', [1], [1])]),
+	const places = writer.make('Range', [constant(integers, 'none', [0], []), count, constant(integers, 'one', [1], [])]);
+	writer.rotation(writer.make('Unsqueeze', [writer.make('Cast', [places], { to: TENSOR.typeFloat }), constant(integers, 'column', [1])]),
 		'/rotary_emb');
 	let normalized = writer.normalize(sum, `${layerOf(0)}/input_layernorm`);
 	for (let layer = 0, more = true; more; layer++) {
@@ -258,16 +264,14 @@ function token(writer, first) {
 // keysAndValues makes those of what was heard: [1, frames, width] to [1, heads, frames, width / heads] each.
 function keysAndValues(writer, attention, outputs) {
 	const both = writer.split(writer.product('encoder_hidden_states', ...['k', 'v'].map(one => `${attention}/${one}_proj`)), 2);
-	both.forEach((one, i) => writer.make('Transpose', [writer.make('Reshape', [one, integers('heads', [4], [0, 0, HEADS, -1])])],
+	both.forEach((one, i) => writer.make('Transpose', [writer.make('Reshape', [one, constant(integers, 'heads', [0, 0, HEADS, -1])])],
 		{ perm: [0, 2, 1, 3] }, [outputs[i]]));
 }
 
-if (!(part in parts) || sign === undefined)
-	throw new Error('usage: moonshine.mjs encoder|decoder signed|unsigned MODEL');
-const nodesWritten = parts[part]();
+const operations = parts[part]();
 process.stdout.write(join([
 	...published.filter(([number]) => ![MODEL.graph, MODEL.opset].includes(number)),
-	message(MODEL.graph, [...nodesWritten, ...tensorsKept.values(),
+	message(MODEL.graph, [...operations, ...written.values(),
 		...graph.filter(([number]) => [GRAPH.name, GRAPH.input, GRAPH.output].includes(number))]),
 	...OPSETS.map(([domain, version]) => message(MODEL.opset, [text(1, domain), [2, VARINT, version]])),
 ]));

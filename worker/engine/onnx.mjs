@@ -2,7 +2,7 @@
 export const MODEL = { ir: 1, graph: 7, opset: 8, metadata: 14 };
 export const GRAPH = { node: 1, name: 2, tensor: 5, input: 11, output: 12 };
 export const NODE = { input: 1, output: 2, name: 3, op: 4, attribute: 5, domain: 7 };
-export const ATTRIBUTE = { name: 1, real: 2, integer: 3, graph: 6, integers: 8, type: 20,
+export const ATTRIBUTE = { name: 1, real: 2, integer: 3, tensor: 5, graph: 6, integers: 8, type: 20,
 	typeReal: 1, typeInteger: 2, typeGraph: 5, typeIntegers: 7 };
 export const TENSOR = { dimension: 1, type: 2, floats: 4, integers: 5, name: 8, bytes: 9,
 	typeFloat: 1, typeByte: 2, typeSignedByte: 3, typeInteger: 7 };
@@ -91,3 +91,16 @@ export function node(op, inputs, outputs, attributes = {}) {
 		...Object.entries(attributes).map(([key, value]) => attribute(key, value)),
 		...domain ? [text(NODE.domain, domain)] : []]);
 }
+
+// tensor, floats and integers are constants of a graph.
+export const tensor = (name, shape, type, bytes) => message(GRAPH.tensor, [...shape.map(size => [TENSOR.dimension, VARINT, size]),
+	[TENSOR.type, VARINT, type], text(TENSOR.name, name), [TENSOR.bytes, BYTES, bytes]]);
+export const floats = (name, shape, values) =>
+	tensor(name, shape, TENSOR.typeFloat, Buffer.from(Float32Array.from(values).buffer));
+export const integers = (name, values, shape = [values.length]) =>
+	tensor(name, shape, TENSOR.typeInteger, Buffer.from(BigInt64Array.from(values, BigInt).buffer));
+
+// value describes an input or output of a graph: dimensions are numbers or names.
+const value = (field, name, type, shape) => message(field, [text(1, name), message(2, [message(1, [[1, VARINT, type],
+	message(2, shape.map(size => message(1, [typeof size === 'number' ? [1, VARINT, size] : text(2, size)])))])])]);
+export const input = (...as) => value(GRAPH.input, ...as), output = (...as) => value(GRAPH.output, ...as);

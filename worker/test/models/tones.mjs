@@ -10,7 +10,7 @@
 //	offline-*.onnx, streaming-*.onnx	a transducer, which tells probabilities of tokens
 //	streaming-ctc.onnx					NeMo's kind of CTC model, which does not
 import { writeFileSync } from 'node:fs';
-import { BYTES, GRAPH, MODEL, TENSOR, VARINT, join, message, node, text } from '../../engine/onnx.mjs';
+import { GRAPH, MODEL, TENSOR, VARINT, floats, input, integers, join, message, node, output, text } from '../../engine/onnx.mjs';
 
 // A token, the mel band (of 80, 20 to 7600 Hz) that its tone is in, and its probability while that is heard.
 const TOKENS = [['\u2581four', 60, 0.9], ['teen', 66, 0.8], ['\u2581six', 72, 0.6], ['\u2581seven', 76, 0.95]];
@@ -21,18 +21,6 @@ const SUBSAMPLING = 4; // frames of 10 ms to a frame of the encoder
 const CHUNK = 16, WINDOW = 32; // frames that a streaming model goes on at a time, and needs for that
 
 const directory = process.argv[2];
-const float = values => Buffer.from(Float32Array.from(values).buffer);
-const integer = values => Buffer.from(BigInt64Array.from(values, BigInt).buffer);
-
-const tensor = (name, shape, type, bytes) => message(GRAPH.tensor, [...shape.map(size => [TENSOR.dimension, VARINT, size]),
-	[TENSOR.type, VARINT, type], text(TENSOR.name, name), [TENSOR.bytes, BYTES, bytes]]);
-const floats = (name, shape, values) => tensor(name, shape, TENSOR.typeFloat, float(values));
-const integers = (name, values) => tensor(name, [values.length], TENSOR.typeInteger, integer(values));
-
-// value describes an input or output: dimensions are numbers or names.
-const value = (field, name, type, shape) => message(field, [text(1, name), message(2, [message(1, [[1, VARINT, type],
-	message(2, shape.map(size => message(1, [typeof size === 'number' ? [1, VARINT, size] : text(2, size)])))])])]);
-const input = (...as) => value(GRAPH.input, ...as), output = (...as) => value(GRAPH.output, ...as);
 
 function write(name, metadata, graph) {
 	writeFileSync(`${directory}/${name}.onnx`, join([[MODEL.ir, VARINT, 8],
