@@ -21,7 +21,8 @@ const BINS = 129; // of the spectrum
 const TAPS = 3; // steps that a convolution takes together
 const FIRST = 128, SECOND = 64, THIRD = 64, FOURTH = 128; // channels of the convolutions
 const HIDDEN = 128; // of the LSTM
-const GATES = [0, 3, 1, 2]; // input, output, forget, cell: in their order in ONNX, as numbered in PyTorch
+const STATE = [2, 1, HIDDEN]; // shape of hidden state and cell
+const INPUT = 0, FORGET = 1, CELL = 2, OUTPUT = 3; // its gates, in PyTorch's order
 
 const published = readFileSync(process.argv[2]);
 if (createHash('sha256').update(published).digest('hex') !== SHA256)
@@ -73,71 +74,90 @@ function spectrum(magnitudes) {
 	];
 }
 
-// convolution is one of rows that have the inputs of some of its taps, one behind the other.
-function convolution(number, from, to, inputs, outputs, taps, bias) {
-	const kernel = weights(`encoder.${number}.reparam_conv.weight`), name = `convolution${number}`;
-	const biases = weights(`encoder.${number}.reparam_conv.bias`);
+// convolution is a product. A kernel has the taps of one input after those of the other; `place` is where in it the
+// weight of an input of the product is.
+function convolution(number, from, to, inputs, outputs, place, biased = [1], attributes = {}) {
+	const name = `convolution${number}`;
+	const kernels = weights(`encoder.${number}.reparam_conv.weight`), bias = weights(`encoder.${number}.reparam_conv.bias`);
 	return [
-		matrix(`${name}_weights`, taps.length * inputs, outputs, (row, column) =>
-			kernel[(column * inputs + row % inputs) * TAPS + taps[Math.floor(row / inputs)]]),
-		matrix(`${name}_bias`, bias.length, outputs, (row, column) => bias[row] * biases[column]),
-		node('Gemm', [from, `${name}_weights`, `${name}_bias`], [name]),
+		matrix(`${name}_weights`, inputs, outputs, (row, column) => kernels[column * kernels.length / outputs + place(row)]),
+		matrix(`${name}_bias`, biased.length, outputs, (row, column) => biased[row] * bias[column]),
+		node('Gemm', [from, `${name}_weights`, `${name}_bias`], [name], attributes),
 		node('Relu', [name], [to]),
 	];
 }
 
+// byTap is the place where all inputs of a tap come together, then those of the next.
+const byTap = (inputs, first) => row => row % inputs * TAPS + first + Math.floor(row / inputs);
+
 // encoder has four convolutions: four steps stay four, become two, become one, stay one. The second takes steps
-// -1, 0, 1 and 1, 2, 3 of the first together: just these rows the first makes, that of step -1 without bias, as it is to
-// be nothing. A step that is not there is nothing, too: a row of zeros behind the others.
+// -1, 0, 1 and 1, 2, 3 of the first: just these the first makes, that of step -1 without bias, as it is to be nothing. A
+// step that is not there is nothing, too: a row of zeros behind the others. What the taps of the second add up to is
+// large and cancels out; so it takes them as the published one does, one channel after the other, and rounds no worse.
 function encoder(magnitudes, voice) {
-	const made = [-1, 0, 1, 1, 2, 3];
+	const made = [-1, 1, 0, 2, 1, 3]; // in the order of taps
 	const taken = made.flatMap(step => range(TAPS).map(tap => step < 0 ? STEPS : step + tap - 1)).map(step => step < 0 ? STEPS : step);
 	return [
 		integers('padding', [0, 0, 0, 0, 1, 0]),
 		integers('taken', taken, [made.length, TAPS]),
 		integers('first_shape', [made.length, TAPS * BINS]),
-		integers('second_shape', [2, TAPS * FIRST]),
+		integers('second_shape', [FIRST * TAPS, 2]),
 		integers('third_shape', [1, 2 * SECOND]),
 		node('Pad', [magnitudes, 'padding'], ['padded']),
 		node('Gather', ['padded', 'taken'], ['steps'], { axis: 1 }),
 		node('Reshape', ['steps', 'first_shape'], ['first_rows']),
-		...convolution(0, 'first_rows', 'first', BINS, FIRST, [0, 1, 2], made.map(step => step < 0 ? 0 : 1)),
-		node('Reshape', ['first', 'second_shape'], ['second_rows']),
-		...convolution(1, 'second_rows', 'second', FIRST, SECOND, [0, 1, 2], [1]),
-		node('Reshape', ['second', 'third_shape'], ['third_rows']),
-		...convolution(2, 'third_rows', 'third', SECOND, THIRD, [1, 2], [1]),
-		...convolution(3, 'third', voice, THIRD, FOURTH, [1], [1]),
+		...convolution(0, 'first_rows', 'first', TAPS * BINS, FIRST, byTap(BINS, 0), made.map(step => step < 0 ? 0 : 1)),
+		node('Transpose', ['first'], ['first_channels'], { perm: [1, 0] }),
+		node('Reshape', ['first_channels', 'second_shape'], ['second_columns']),
+		...convolution(1, 'second_columns', 'second', FIRST * TAPS, SECOND, row => row, [1], { transA: 1 }),
+		node('Reshape', ['second', 'third_shape'], ['third_row']),
+		...convolution(2, 'third_row', 'third', 2 * SECOND, THIRD, byTap(SECOND, 1)),
+		...convolution(3, 'third', voice, THIRD, FOURTH, byTap(THIRD, 1)),
 	];
 }
 
-// decoder is an LSTM, and the probability of voice that comes of what it holds.
-function decoder(voice) {
-	const ordered = name => {
-		const values = weights(`decoder.rnn.${name}`), size = values.length / GATES.length;
-		return GATES.flatMap(gate => [...values.subarray(gate * size, (gate + 1) * size)]);
-	};
+// gates are some of the LSTM's, with the same activation.
+function gates(name, activation, numbers) {
+	const [inputs, hidden, bias, hiddenBias] = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'].map(of => weights(`decoder.rnn.${of}`));
+	const gate = column => numbers[Math.floor(column / HIDDEN)] * HIDDEN + column % HIDDEN;
 	return [
-		floats('lstm_inputs', [1, GATES.length * HIDDEN, FOURTH], ordered('weight_ih')),
-		floats('lstm_hidden', [1, GATES.length * HIDDEN, HIDDEN], ordered('weight_hh')),
-		floats('lstm_bias', [1, 2 * GATES.length * HIDDEN], [...ordered('bias_ih'), ...ordered('bias_hh')]),
+		matrix(`${name}_weights`, FOURTH + HIDDEN, numbers.length * HIDDEN, (row, column) =>
+			row < FOURTH ? inputs[gate(column) * FOURTH + row] : hidden[gate(column) * HIDDEN + row - FOURTH]),
+		matrix(`${name}_bias`, 1, numbers.length * HIDDEN, (_, column) => bias[gate(column)] + hiddenBias[gate(column)]),
+		node('Gemm', ['voice_and_hidden', `${name}_weights`, `${name}_bias`], [`${name}_sums`]),
+		node(activation, [`${name}_sums`], [name]),
+	];
+}
+
+// decoder is an LSTM's step, and the probability of voice that comes of it. The engine's own LSTM takes as long while
+// its weights are in the cache, and longer when they are not.
+function decoder(voice) {
+	return [
+		integers('rows_shape', [2, HIDDEN]),
+		integers('state_shape', STATE),
 		floats('last_weights', [HIDDEN, 1], weights('decoder.decoder.2.weight')),
 		floats('last_bias', [1], weights('decoder.decoder.2.bias')),
-		integers('sequence_shape', [1, 1, FOURTH]),
-		integers('hidden_shape', [1, HIDDEN]),
-		node('Reshape', [voice, 'sequence_shape'], ['sequence']),
-		node('Split', ['state'], ['hidden', 'cell'], { axis: 0 }),
-		node('LSTM', ['sequence', 'lstm_inputs', 'lstm_hidden', 'lstm_bias', '', 'hidden', 'cell'], ['', 'next_hidden', 'next_cell'],
-			{ hidden_size: HIDDEN }),
-		node('Concat', ['next_hidden', 'next_cell'], ['stateN'], { axis: 0 }),
-		node('Reshape', ['next_hidden', 'hidden_shape'], ['held']),
-		node('Relu', ['held'], ['held_positive']),
-		node('Gemm', ['held_positive', 'last_weights', 'last_bias'], ['logit']),
+		node('Reshape', ['state', 'rows_shape'], ['rows']),
+		node('Split', ['rows'], ['hidden', 'cell'], { axis: 0 }),
+		node('Concat', [voice, 'hidden'], ['voice_and_hidden'], { axis: 1 }),
+		...gates('gates', 'Sigmoid', [INPUT, FORGET, OUTPUT]),
+		...gates('candidate', 'Tanh', [CELL]),
+		node('Split', ['gates'], ['input_gate', 'forget_gate', 'output_gate'], { axis: 1 }),
+		node('Mul', ['input_gate', 'candidate'], ['added']),
+		node('Mul', ['forget_gate', 'cell'], ['kept']),
+		node('Add', ['added', 'kept'], ['next_cell']),
+		node('Tanh', ['next_cell'], ['next_cell_tanh']),
+		node('Mul', ['output_gate', 'next_cell_tanh'], ['next_hidden']),
+		node('Concat', ['next_hidden', 'next_cell'], ['next_rows'], { axis: 0 }),
+		node('Reshape', ['next_rows', 'state_shape'], ['stateN']),
+		node('Relu', ['next_hidden'], ['positive']),
+		node('Gemm', ['positive', 'last_weights', 'last_bias'], ['logit']),
 		node('Sigmoid', ['logit'], ['output']),
 	];
 }
 
-const FLOAT = TENSOR.typeFloat, state = [2, 1, HIDDEN];
+const FLOAT = TENSOR.typeFloat;
 process.stdout.write(join([...model.filter(field => field[0] !== MODEL.graph), message(MODEL.graph, [
 	...spectrum('magnitudes'), ...encoder('magnitudes', 'voice'), ...decoder('voice'), text(GRAPH.name, 'silero'),
-	input('input', FLOAT, [1, SAMPLES]), input('state', FLOAT, state), input('sr', TENSOR.typeInteger, [1]),
-	output('output', FLOAT, [1, 1]), output('stateN', FLOAT, state)])]));
+	input('input', FLOAT, [1, SAMPLES]), input('state', FLOAT, STATE), input('sr', TENSOR.typeInteger, [1]),
+	output('output', FLOAT, [1, 1]), output('stateN', FLOAT, STATE)])]));
