@@ -19,7 +19,8 @@ SelfTest(void)
 {
 	bool held = SandboxEnter(true);
 
-	printf("Landlock version %d; %s\n", SandboxLandlock(),
+	printf("Landlock version %d; %s locked; %s\n", SandboxLandlock(),
+		   SandboxIsResident() ? "all memory" : "memory for audio",
 		   held ? "every try was denied" : "the worker would refuse to listen");
 	return held && fflush(stdout) == 0 ? EXIT_STORED : EXIT_INTERNAL;
 }

@@ -97,6 +97,9 @@ MetricsWrite(Metrics *metrics, const MetricsNow *now, char *buffer, size_t size)
 		(double) now->backlog);
 	One(&text, "sandbox_landlock_abi", "gauge", "The Landlock ABI in force; 0 is none.",
 		now->sandbox);
+	One(&text, "memory_locked", "gauge",
+		"1: none of the process's memory can be swapped out; 0: none of the audio's rings.",
+		now->resident);
 	One(&text, "database_away", "gauge", "Streams that wait for the database.", now->away);
 	One(&text, "streams_total", "counter", "Streams that were opened.",
 		(double) atomic_load(&metrics->opened));

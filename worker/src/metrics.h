@@ -7,6 +7,7 @@
 #define CAUCE_METRICS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,7 @@ typedef struct MetricsNow
 	int waiting; /* streams that wait for a thread */
 	long backlog; /* bytes of audio that wait */
 	int sandbox; /* the Landlock ABI, or 0 */
+	bool resident; /* no memory can be swapped out */
 } MetricsNow;
 
 extern void MetricsLatency(Metrics *metrics, int64_t ms);

@@ -7,12 +7,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "landlock.h"
 #include "report.h"
@@ -20,11 +24,43 @@
 #include "trials.h"
 
 static int landlockAbi = 0;
+static bool resident = false;
 
 int
 SandboxLandlock(void)
 {
 	return landlockAbi;
+}
+
+bool
+SandboxIsResident(void)
+{
+	return resident;
+}
+
+/* MayLockAll tells whether no limit of locked memory holds, and lifts the one there is if it can. */
+static bool
+MayLockAll(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+	struct rlimit any = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+	if (syscall(SYS_capget, &header, data) == 0 &&
+		(data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0)
+		return true;
+	return setrlimit(RLIMIT_MEMLOCK, &any) == 0;
+}
+
+/*
+ * KeepResident has the kernel swap nothing out. Under a limit it would have memory refused that exceeds it, and so is
+ * left out there. Stacks and heaps are mapped far larger than they are used: a page is locked when it is touched.
+ */
+static bool
+KeepResident(void)
+{
+	resident = MayLockAll() && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+	return true;
 }
 
 static bool
@@ -151,8 +187,8 @@ EnterLandlock(void)
 bool
 SandboxEnter(bool print)
 {
-	return IsSingle() && CallForEach("/proc/self/fd", AuditDescriptor) && IgnoreFileSizeSignal() &&
-		   ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
+	return IsSingle() && CallForEach("/proc/self/fd", AuditDescriptor) && KeepResident() &&
+		   IgnoreFileSizeSignal() && ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
 		   ForbidResource(RLIMIT_CORE, "RLIMIT_CORE") && ForbidInspection() && EnterLandlock() &&
 		   TrialsRun(TRIALS_LANDLOCK, landlockAbi, print) && SyscallsRestrict() &&
 		   TrialsRun(TRIALS_ALL, landlockAbi, print);

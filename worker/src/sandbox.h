@@ -6,6 +6,7 @@
  *
  *	limits		no file can grow by a write (RLIMIT_FSIZE), no core is dumped (RLIMIT_CORE, not dumpable),
  *				nothing else of the same user reads this process's memory
+ *	memory		none of it is swapped out where RLIMIT_MEMLOCK is no limit, or can be lifted; else the arenas are not
  *	files		every open descriptor is a socket, a pipe, an event or a terminal, or is for reading only
  *	Landlock	(Linux 5.13) nothing in any file system is made, opened for writing, renamed or removed, no
  *				program run; by its version also: truncated, no port bound, no signal sent
@@ -28,5 +29,8 @@ extern bool SandboxEnter(bool print);
 
 /* SandboxLandlock tells the version of Landlock's interface that is in force; 0 is none. */
 extern int SandboxLandlock(void);
+
+/* SandboxIsResident tells whether no memory of the process can be swapped out. */
+extern bool SandboxIsResident(void);
 
 #endif

@@ -128,7 +128,8 @@ EnterSandbox(Service *s)
 	if (!SandboxEnter(false))
 		return false;
 	s->server.landlock = SandboxLandlock();
-	Report("event=sandbox landlock=%d seccomp=yes", s->server.landlock);
+	Report("event=sandbox landlock=%d seccomp=yes locked=%s", s->server.landlock,
+		   SandboxIsResident() ? "all" : "audio");
 	return true;
 }
 

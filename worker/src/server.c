@@ -16,6 +16,7 @@
 #include "deepgram.h"
 #include "demo.h"
 #include "report.h"
+#include "sandbox.h"
 #include "signals.h"
 
 #define TICK_US (200 * LWS_US_PER_MS)
@@ -260,7 +261,8 @@ AnswerMetrics(struct lws *wsi)
 	MetricsNow now = {.voices = server->options->capacity,
 					  .voices_free = VoicesFree(server->voices),
 					  .waiting = atomic_load(&server->pool.waiting),
-					  .sandbox = server->landlock};
+					  .sandbox = server->landlock,
+					  .resident = SandboxIsResident()};
 	const Connection *connection;
 	char text[METRICS_TEXT];
 

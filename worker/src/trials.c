@@ -35,6 +35,12 @@
 /* Each returns -1 and sets errno, or something else if it was let. */
 
 static long
+Unlock(void)
+{
+	return munlockall();
+}
+
+static long
 CreateIn(const char *path)
 {
 	int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -377,6 +383,7 @@ static const Trial trials[] = {{"create a file in /tmp", CreateInTmp, 1},
 							   {"open a raw socket", OpenRawSocket, 0},
 							   {"change the limit of files", RaiseLimit, 0},
 							   {"become dumpable", BeDumpable, 0},
+							   {"let its memory be swapped out", Unlock, 0},
 							   {"dump core, or write a file's end", DumpCore, 0}};
 
 /*

@@ -41,12 +41,12 @@ sub regions
 	return;
 }
 
-# locked returns the contents of all locked memory of a process.
+# locked returns the contents of a process's arenas: memory that is locked, and that a child does not get.
 sub locked
 {
 	my ($pid) = @_;
 	my $all = '';
-	regions($pid, sub { $_[0]{flags} =~ /\blo\b/ }, sub { $all .= ${ $_[1] } });
+	regions($pid, sub { $_[0]{flags} =~ /\blo\b/ && $_[0]{flags} =~ /\bdc\b/ }, sub { $all .= ${ $_[1] } });
 	return $all;
 }
 

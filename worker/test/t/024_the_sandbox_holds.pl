@@ -9,12 +9,17 @@ use Worker;
 my $worker = worker_path();
 my $table = qx($worker selftest | cat);
 my @lines = split /\n/, $table;
-like($lines[-1], qr/^Landlock version \d+; every try was denied$/, 'selftest');
+like($lines[-1], qr/^Landlock version \d+; (?:all memory|memory for audio) locked; every try was denied$/, 'selftest');
+my $limited = qx(prlimit --memlock=8388608:8388608 setpriv --bounding-set=-sys_resource,-ipc_lock $worker selftest | cat);
+like($limited, qr/; memory for audio locked; every try was denied$/, 'under a limit of locked memory');
 cmp_ok(scalar @lines, '>=', 38, 'tries');
 is_deeply([ grep { !/^(?:landlock|seccomp|limits)  .* denied$/ } @lines[ 0 .. $#lines - 1 ] ], [], 'each denied');
 like($table, qr/^$_  /m, "some by $_") for qw(landlock seccomp limits);
 my $file = scratch() . '/table';
 is(system("$worker selftest >$file 2>/dev/null") >> 8, 1, 'an output that is a file is found');
+
+# swappable gives the mappings of a process that the kernel may write to swap: what is private and writable.
+sub swappable { return grep { /^[0-9a-f]+-[0-9a-f]+ .w.p/ } split /^(?=[0-9a-f]+-[0-9a-f]+ )/m, slurp("/proc/$_[0]/smaps") }
 
 my ($wav) = (recordings())[1];
 my $raw = raw_file('speech', $wav, 'pad', 0, 1);
@@ -31,6 +36,11 @@ my $status = slurp("/proc/$pid/status");
 like($status, qr/^Seccomp:\s+2$/m, 'seccomp');
 like($status, qr/^NoNewPrivs:\s+1$/m, 'no new privileges');
 is((stat "/proc/$pid/environ")[4], 0, 'not dumpable');
+SKIP:
+{
+	skip 'memory cannot be locked here', 1 if $server->{err} !~ /event=sandbox .*locked=all$/m;
+	is_deeply([ grep { !/^VmFlags:.* lo\b/m && !/\[v\w+\]$/m } swappable($pid) ], [], 'no memory can be swapped out');
+}
 like(slurp("/proc/$pid/limits"), qr/^$_ +0 +0 /m, $_) for 'Max file size', 'Max core file size';
 
 my $session = open_session();
