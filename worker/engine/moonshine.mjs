@@ -93,9 +93,20 @@ function constant(make, name, ...how) {
 
 const quantized = (name, shape, bytes) => constant(tensor, name, shape, typeOfBytes, Buffer.from(bytes.map(byte => byte ^ sign)));
 
+// sideBySide is a matrix of several, with a scale and a zero point for each column.
+function sideBySide(matrices) {
+	const [{ rows }] = matrices, columns = matrices.reduce((before, one) => before + one.columns, 0);
+	const bytes = Buffer.alloc(rows * columns), each = key => matrices.flatMap(one => Array(one.columns).fill(one[key][0]));
+	for (let row = 0, at = 0; row < rows; row++)
+		for (const one of matrices)
+			at += one.bytes.copy(bytes, at, row * one.columns, (row + 1) * one.columns);
+	return { name: matrices.map(one => one.name).join('+'), rows, columns, bytes, scales: each('scales'), zeros: each('zeros') };
+}
+
 // Writer gathers the operations of a graph. Its methods write one and give what it makes.
 class Writer {
 	fields = [];
+	copied = new Set();
 
 	constructor(nodes, prefix) {
 		this.nodes = nodes; // of the published graph
@@ -113,9 +124,9 @@ class Writer {
 	copy(output) {
 		if (tensors.has(output))
 			keep(output);
-		if (!this.nodes.has(output) || this.copied?.has(output))
+		if (!this.nodes.has(output) || this.copied.has(output))
 			return output;
-		(this.copied ??= new Set()).add(output);
+		this.copied.add(output);
 		const { fields, inputs } = this.nodes.making(output);
 		inputs.forEach(input => this.copy(input));
 		this.fields.push(message(GRAPH.node, fields));
@@ -126,23 +137,19 @@ class Writer {
 		return this.make('Split', [value], { axis }, Array(count).fill(null));
 	}
 
-	// product multiplies by the matrices of some published products, side by side, and adds their bias.
-	product(value, ...paths) {
-		const matrices = paths.map(product => {
-			const [, bytes, , zero] = this.nodes.making(`${product}/MatMul_output_0_output_quantized`).inputs;
-			const [, scale] = this.nodes.making(`${product}/MatMul_quant_scales_mul:0`).inputs;
-			const [rows, columns] = dimensionsOf(bytes);
-			return { name: bytes, bytes: bytesOf(bytes), rows, columns, scale: floatsOf(scale)[0], zero: bytesOf(zero)[0] };
-		});
-		const sum = `${paths[0]}/Add_output_0`, [{ rows }] = matrices;
+	// matrixOf is what a published product multiplies by.
+	matrixOf(product) {
+		const [, name, , zero] = this.nodes.making(`${product}/MatMul_output_0_output_quantized`).inputs;
+		const [, scale] = this.nodes.making(`${product}/MatMul_quant_scales_mul:0`).inputs;
+		const [rows, columns] = dimensionsOf(name);
+		return { name, rows, columns, bytes: bytesOf(name), scales: floatsOf(scale), zeros: bytesOf(zero) };
+	}
+
+	// product multiplies by the matrices of some published products, side by side, or by that of one and adds its bias.
+	product(value, ...products) {
+		const matrices = products.map(product => this.matrixOf(product)), sum = `${products[0]}/Add_output_0`;
 		const bias = this.nodes.has(sum) ? [this.nodes.making(sum).inputs.find(input => tensors.has(input))] : [];
-		const columns = matrices.reduce((before, one) => before + one.columns, 0), joined = Buffer.alloc(rows * columns);
-		for (let row = 0, at = 0; row < rows; row++)
-			for (const one of matrices)
-				at += Buffer.from(one.bytes).copy(joined, at, row * one.columns, (row + 1) * one.columns);
-		const each = key => matrices.flatMap(one => matrices.length > 1 ? Array(one.columns).fill(one[key]) : [one[key]]);
-		return this.multiply(value, { name: matrices.map(one => one.name).join('+'), rows, columns, bytes: joined,
-			scales: each('scale'), zeros: each('zero'), bias });
+		return this.multiply(value, { ...matrices.length > 1 ? sideBySide(matrices) : matrices[0], bias });
 	}
 
 	multiply(value, { name, rows, columns, bytes, scales, zeros, bias = [] }, outputs = [null]) {
