@@ -27,6 +27,7 @@
 #include "literals.h"
 #include "login.h"
 #include "oracle.h"
+#include "owned.h"
 #include "redact.h"
 #include "session.h"
 #include "shared.h"
@@ -71,6 +72,7 @@ _PG_init(void)
 	LiteralsInit();
 	DerivedInit();
 	OracleInit();
+	OwnedInit();
 	RedactInit();
 	ClockInit();
 	StorageInit();

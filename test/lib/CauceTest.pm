@@ -262,12 +262,14 @@ sub restart
 }
 
 # kill_server kills the postmaster and its children without notice, as a crash does, and waits until
-# they have left the process table.
+# they have left the process table. Stopped first, it has no more children: one that is missed keeps
+# the next start from shared memory.
 sub kill_server
 {
 	my ($self) = @_;
 	my $script = q{
 		postmaster=$(head -n 1 "$1/postmaster.pid")
+		kill -STOP "$postmaster"
 		all="$postmaster $(pgrep -P "$postmaster")"
 		kill -9 $all
 		for try in $(seq 100); do

@@ -50,6 +50,15 @@ sub execute
 	return $self->collect;
 }
 
+# forget closes a prepared statement by the protocol, as drivers do behind a pooler that gives such statements names of its own.
+sub forget
+{
+	my ($self, $name) = @_;
+	delete $self->{prepared}{$name};
+	print { $self->{socket} } message('C', "S$name\0") . message('S', '');
+	return $self->collect;
+}
+
 # simple runs statements by the simple protocol.
 sub simple
 {

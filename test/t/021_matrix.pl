@@ -83,14 +83,14 @@ transcript                                     | professional / admin sessions  
 transcript                                     | admin content                        | ++- !!- xxx xxx xxx xxx xxx !!- xxx xxx xxx
 transcript                                     | support                              | +-- !-- xxx xxx xxx xxx xxx !-- xxx xxx xxx
 transcript                                     | stream                               | --- --- xxx xxx xxx xxx xxx --- xxx xxx xxx
-transcript                                     | superuser                            | ..+ ..x ..c ..x ..+ ..x ..x ..- ..- ..x ..x
-transcript                                     | superuser as one                     | +++ !xx ccc xxx +++ xxx xxx !-- --- xxx +xx
+transcript                                     | superuser                            | ..+ ..x ..c ..x ..+ ..x ..x ..x ..x ..x ..x
+transcript                                     | superuser as one                     | +++ !xx ccc xxx +++ xxx xxx !xx xxx xxx +xx
 transcript                                     | nobody                               | ..- ..- ..x ..x ..x ..x ..x ..- ..x ..x ..x
 
 my_access_log                                  | members                              | +-- +-- xxx xxx xxx xxx xxx +-- xxx xxx xxx
 my_access_log                                  | stream / support                     | --- --- xxx xxx xxx xxx xxx --- xxx xxx xxx
-my_access_log                                  | superuser                            | ..- ..- ..c ..x ..x ..x ..x ..- ..- ..x ..-
-my_access_log                                  | superuser as one                     | +-- +-- ccc xxx xxx xxx xxx +-- --- xxx +--
+my_access_log                                  | superuser                            | ..- ..- ..c ..x ..x ..x ..x ..- ..x ..x ..-
+my_access_log                                  | superuser as one                     | +-- +-- ccc xxx xxx xxx xxx +-- xxx xxx +--
 my_access_log                                  | nobody                               | ..- ..- ..x ..x ..x ..x ..x ..- ..x ..x ..x
 
 audit_log                                      | professional                         | +-- +-- xxx xxx xxx xxx +-- +-- xxx xxx xxx
@@ -136,30 +136,30 @@ key_rotation, retention_failure, stored_bundle | superuser                      
 key_rotation, retention_failure, stored_bundle | superuser as one                     | +++ +++ +++ +++ +++ +++ +++ +++ +++ +++ +++
 
 rotation_status                                | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
-rotation_status                                | superuser                            | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..x
-rotation_status                                | superuser as one                     | +++ +++ xxx xxx xxx xxx xxx +++ --- xxx xxx
+rotation_status                                | superuser                            | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
+rotation_status                                | superuser as one                     | +++ +++ xxx xxx xxx xxx xxx +++ xxx xxx xxx
 
 due_session                                    | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
-due_session                                    | superuser                            | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
-due_session                                    | superuser as one                     | +++ +++ xxx xxx xxx xxx xxx +++ --- xxx +++
+due_session                                    | superuser                            | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..+
+due_session                                    | superuser as one                     | +++ +++ xxx xxx xxx xxx xxx +++ xxx xxx +++
 
 retention_run                                  | operator                             | ..+ ..+ ..x ..x ..x ..x ..+ ..+ ..x ..x ..x
 retention_run                                  | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
 retention_run                                  | superusers                           | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
 
 retention_status, key_status, protect_progress | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
-retention_status, key_status, protect_progress | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
+retention_status, key_status, protect_progress | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..+
 
 storage_status                                 | operator                             | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
-storage_status                                 | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..x
+storage_status                                 | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
 
 key_signal                                     | superusers                           | ..+ ..+ ..x ... ..x ..x ..x ..+ ... ... ..+
 
 protected_table                                | members / support / stream / operator / nobody | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..x
-protected_table                                | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..- ..x ..+
+protected_table                                | superusers                           | ..+ ..+ ..x ..x ..x ..x ..x ..+ ..x ..x ..+
 
 former_name, clock                             | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
-clock                                          | superusers                           | ..+ ..+ ..c ..+ ..+ ..+ ..+ ..+ ..- ..+ ..+
+clock                                          | superusers                           | ..+ ..+ ..c ..+ ..+ ..+ ..+ ..+ ..c ..+ ..+
 former_name                                    | superusers                           | ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+ ..+
 
 protect_job                                    | owner                                | ..- ..- ..x ..- ..- ..+ ..- ..- ..x ..- ..-
@@ -373,21 +373,23 @@ sub observe
 				my $keys = $group->{$category};
 				push @plan, [ $name, $operation, $keys ];
 				next if !@$keys || ($operation =~ /^(UPDATE|FROM|MERGE)$/ && !$relation{$name}{set});
-				push @script, "\\echo @@ $#plan\nBEGIN;", statement($operation, $name, $relation{$name}, @$keys) =~ s/(?<!\\\.)\z/;/r, '\echo == :SQLSTATE :ROW_COUNT', 'ROLLBACK;';
+				push @script, "\\echo @@ $#plan\n\\warn @@ $#plan\nBEGIN;", statement($operation, $name, $relation{$name}, @$keys) =~ s/(?<!\\\.)\z/;/r, '\echo == :ROW_COUNT', 'ROLLBACK;';
 			}
 		}
 	}
 	my $result = $cluster->try_sql($login => $token, join "\n", '\set ON_ERROR_STOP off', @script);
 	my %came = map { /^(\d+)\n(.*)/s ? ($1, $2) : () } split /^@@ /m, $result->{out};
+	# Of a COPY that fails half-way psql's SQLSTATE is that of success in 15, and empty in 17 and 18.
+	my %error = map { /^(\d+)\n.*?^ERROR:\s+(\w{5}):/ms ? ($1, $2) : () } split /^@@ /m, $result->{err};
 	for my $n (0 .. $#plan)
 	{
 		my ($name, $operation, $keys) = @{ $plan[$n] };
 		my $sign = '.';
 		if (defined $came{$n})
 		{
-			my ($rows, $sqlstate, $count) = $came{$n} =~ /^(.*?)^== (\S+) (\d+)$/ms;
-			die "$name, $operation: nothing came back\n$result->{err}" if !defined $sqlstate;
-			$sign = sign($operation, $name, $relation{$name}, $keys, $sqlstate, $count, split /\n/, $rows);
+			my ($rows, $count) = $came{$n} =~ /^(.*?)^== (\d+)$/ms;
+			die "$name, $operation: nothing came back\n$result->{err}" if !defined $count;
+			$sign = sign($operation, $name, $relation{$name}, $keys, $error{$n} // '00000', $count, split /\n/, $rows);
 		}
 		$cells{$name}{$operation} .= $sign;
 	}

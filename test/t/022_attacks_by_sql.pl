@@ -150,7 +150,8 @@ subtest 'becoming somebody else' => sub {
 		'COMMIT; ALTER SYSTEM SET cauce.token_keys_file = \'/tmp/x\'', 'ALTER DATABASE cauce SET cauce.allowed_purposes = \'training\'', 'DROP ROLE cauce_app', 'REASSIGN OWNED BY postgres TO app');
 	is(attack("SET ROLE cauce_app; SELECT count(*) FROM cauce.session")->{out}, '1', 'SET ROLE to the role one is in changes nothing');
 	my $before = $cluster->superuser(q{SELECT md5(string_agg(relacl::text, ',' ORDER BY oid)) FROM pg_class WHERE relnamespace = 'cauce'::regnamespace});
-	attack('DROP OWNED BY cauce_app', env => { PGOPTIONS => '-c client_min_messages=error' });
+	refused('42501', 'DROP OWNED BY cauce_app', 'DROP OWNED BY app, cauce_app CASCADE', 'SET ROLE cauce_app; DROP OWNED BY CURRENT_ROLE', q{DO $$ BEGIN DROP OWNED BY cauce_app; END $$});
+	attack('DROP OWNED BY cauce_app');
 	is($cluster->superuser(q{SELECT md5(string_agg(relacl::text, ',' ORDER BY oid)) FROM pg_class WHERE relnamespace = 'cauce'::regnamespace}), $before, 'DROP OWNED BY cauce_app takes no right from anybody');
 	is($cluster->superuser(q{SELECT count(*) FROM pg_policies WHERE schemaname = 'cauce' AND 'cauce_app' = ANY (roles)}) > 10, 1, 'nor a policy');
 	is(attack('SELECT cauce.account_id()')->{out}, $account{'south-pro'}, 'the attacker is who they were');

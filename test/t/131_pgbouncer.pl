@@ -154,7 +154,8 @@ my %turn = (
 		my $got = $wire->simple("EXECUTE $name");
 		my $named = $wire->execute('SELECT title FROM cauce.session WHERE id = $1', [ $session[$a] ], name => "${name}w");
 		my $literal = $wire->execute('SELECT public.template($1)', [ $session[$a] ]);
-		$wire->simple("DEALLOCATE $name; DEALLOCATE ${name}w; COMMIT");
+		$wire->forget("${name}w");
+		$wire->simple("DEALLOCATE $name; COMMIT");
 		return (wrong('prepared', $got, "marker $a"), wrong('by name', $named, "marker $a"), wrong('literal', $literal, 'a template'));
 	},
 	refused => sub {

@@ -53,10 +53,17 @@ subtest 'a keyring that cannot be extended' => sub {
 	my $keyring = $cluster->keyring_file;
 	(my $directory = $keyring) =~ s{/[^/]*$}{};
 	my $id = $cluster->sql(app => $token, 'INSERT INTO cauce.session (retention_days) VALUES (1) RETURNING id');
-	is($cluster->as_postgres('perl', '-0pi', '-e', 's/\{[^{}]*"epoch-203[7-9][^{}]*\},\s*//g', $keyring)->{status}, 0, 'the last epochs are gone from the file');
-	is($cluster->as_postgres('chmod', '500', $directory)->{status}, 0, 'and its directory is read-only');
+	# In one go, or the worker makes them anew in between.
+	is($cluster->as_postgres('sh', '-c', 'perl -0pi -e "$1" "$2" && chmod 500 "$3"', 'sh', 's/\{[^{}]*"epoch-203[7-9][^{}]*\},\s*//g', $keyring, $directory)->{status}, 0,
+		'the last epochs are gone from the file, and its directory is read-only');
 	$cluster->superuser("UPDATE cauce.session SET started_at = now() - interval '2 days' WHERE id = '$id'");
 	ok($cluster->poll_until("SELECT count(*) FROM cauce.archived_session WHERE id = '$id'", '1'), 'retention goes on');
+	# Keys come after what is due.
+	for (1 .. 100)
+	{
+		last if $cluster->log =~ /could not extend the keyring/;
+		select undef, undef, undef, 0.1;
+	}
 	like($cluster->log, qr/WARNING:.*could not extend the keyring/, 'and a warning says what is wrong');
 	$cluster->as_postgres('chmod', '700', $directory);
 };

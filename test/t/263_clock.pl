@@ -141,7 +141,8 @@ subtest 'it runs for the time of the hold' => sub {
 	$cluster->configure(q{cauce.clock_hold = '3s'});
 	$cluster->pg_ctl('reload');
 	ok($cluster->poll_until("SELECT count(*) FROM cauce.archived_session WHERE id = '$session'", '1'), 'then what was due is archived');
-	ok($cluster->poll_until("SELECT count(*) FROM cauce.data_key WHERE session_id = '$held' AND epoch > current_date + 90", '0'), 'what is held lies under a key of the time');
+	ok($cluster->poll_until("SELECT count(*) FROM cauce.data_key WHERE session_id = '$held' AND epoch > current_date + 90", '0'), 'what is held lies under a key of the time')
+	  or diag $cluster->superuser('SELECT now(), session_id, epoch, generation FROM cauce.data_key ORDER BY epoch'), "\nheld: $held\n", $cluster->log;
 	my $gone = 0;
 	for (1 .. 100)
 	{
