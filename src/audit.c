@@ -554,11 +554,11 @@ AuditServer(void)
 
 /* AuditPrune looks for chains to prune, and prunes. */
 uint64
-AuditPrune(void)
+AuditPrune(TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {TIMESTAMPTZOID, INT4OID};
-	TimestampTz before = GetCurrentTimestamp() - (TimestampTz) audit_days * USECS_PER_DAY;
+	TimestampTz before = now - (TimestampTz) audit_days * USECS_PER_DAY;
 	Datum values[] = {TimestampTzGetDatum(before - PRUNE_EVERY_DAYS * USECS_PER_DAY),
 					  Int32GetDatum(CHAINS_PRUNED_AT_ONCE)};
 	SPITupleTable *chains;

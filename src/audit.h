@@ -64,9 +64,9 @@ extern void AuditServer(void);
 extern bool AuditAppending(void);
 
 /*
- * AuditPrune removes the beginnings of chains that are older than cauce.audit_days, and
+ * AuditPrune removes the beginnings of chains that are older now than cauce.audit_days, and
  * says so at their ends; how many entries. At most a number of chains in one call.
  */
-extern uint64 AuditPrune(void);
+extern uint64 AuditPrune(TimestampTz now);
 
 #endif

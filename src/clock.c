@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_type.h"
@@ -68,9 +69,8 @@ LastSeen(TimestampTz *seen)
  * cannot tell when.
  */
 static TimestampTz
-HeldUntil(void)
+HeldUntil(TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz seen = 0;
 	SharedClock clock;
 
@@ -88,20 +88,23 @@ HeldUntil(void)
 	return now + clock_hold * USECS_PER_SEC - clock.runs;
 }
 
-/* ClockIsTrusted asks. */
+/*
+ * ClockIsTrusted asks. What is due is so at the transaction's now(), which is still to come where the clock was set back
+ * since.
+ */
 bool
-ClockIsTrusted(void)
+ClockIsTrusted(TimestampTz *now)
 {
-	return HeldUntil() == 0;
+	*now = GetCurrentTimestamp();
+	return HeldUntil(*now) == 0 && GetCurrentTransactionStartTimestamp() <= *now;
 }
 
 /* Remember notes the time. */
 static void
-Remember(void)
+Remember(TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid types[] = {TIMESTAMPTZOID, INT8OID};
-	TimestampTz now = GetCurrentTimestamp();
 	Datum values[] = {TimestampTzGetDatum(now), Int64GetDatum(NOTE_EVERY / USECS_PER_SEC)};
 	SpiScope scope;
 
@@ -117,10 +120,11 @@ Remember(void)
 void
 ClockNote(void)
 {
-	TimestampTz until = HeldUntil();
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = HeldUntil(now);
 
 	if (until == 0)
-		Remember();
+		Remember(now);
 	else if (SharedTellOfClock(MyDatabaseId))
 		ereport(
 			WARNING,
@@ -136,7 +140,7 @@ ClockNote(void)
 Datum
 cauce_clock_held_until(PG_FUNCTION_ARGS)
 {
-	TimestampTz until = HeldUntil();
+	TimestampTz until = HeldUntil(GetCurrentTimestamp());
 
 	if (until == 0)
 		PG_RETURN_NULL();

@@ -351,6 +351,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	static SPIPlanPtr archives = NULL;
 	DueSession *due = palloc0(sizeof(DueSession) * max_sessions);
 	Quietly quietly = {0};
+	TimestampTz now;
 	SpiScope scope;
 	Pace pace;
 	int last_failure = 0;
@@ -361,7 +362,7 @@ RetentionRun(int max_sessions, RetentionResult *result)
 	SpiEnter(&scope, false);
 	FireAtOnce();
 	result->run = StartRun();
-	result->held = !ClockIsTrusted();
+	result->held = !ClockIsTrusted(&now);
 	if (!result->held && !FollowsPublisher())
 	{
 		count = ReadDue(&sessions, DueSessions, false, due, 0, max_sessions);

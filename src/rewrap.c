@@ -181,7 +181,7 @@ HasKeys(void)
 
 /* RewrapOverdue moves. */
 void
-RewrapOverdue(EpochDay today)
+RewrapOverdue(EpochDay today, TimestampTz now)
 {
 	static SPIPlanPtr sessions = NULL;
 	static SPIPlanPtr owners = NULL;
@@ -194,7 +194,7 @@ RewrapOverdue(EpochDay today)
 				"SELECT " KEYROW_COLUMNS " FROM cauce.data_key k"
 				" WHERE epoch < $1 AND session_id IS NOT NULL AND " KEYROW_SEALS_SOMETHING
 				" FOR UPDATE OF k SKIP LOCKED",
-				today, KeyringEpoch(GetCurrentTimestamp()));
+				today, KeyringEpoch(now));
 	RewrapFound(&owners,
 				"SELECT " KEYROW_COLUMNS " FROM cauce.data_key k"
 				" WHERE epoch < $1 AND session_id IS NULL FOR UPDATE SKIP LOCKED",

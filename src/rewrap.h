@@ -20,9 +20,9 @@ extern void RewrapSession(const pg_uuid_t *account, const pg_uuid_t *organizatio
 /*
  * RewrapOverdue moves keys out of epochs that have ended before today while what they
  * seal is still there (a legal hold, retention that fails), and the keys that belong to no
- * session out of the nearer half of the horizon. It waits for nobody.
+ * session out of the nearer half of the horizon: to those of now. It waits for nobody.
  */
-extern void RewrapOverdue(EpochDay today);
+extern void RewrapOverdue(EpochDay today, TimestampTz now);
 
 /* RewrapMasters moves keys under the master key in use; those that somebody holds stay. Gives how many moved. */
 extern uint64 RewrapMasters(void);

@@ -120,14 +120,28 @@ RunBatches(void)
 static void
 Extend(void *argument)
 {
-	RewrapExtendKeyring();
+	TimestampTz now;
+
+	if (ClockIsTrusted(&now))
+		RewrapExtendKeyring();
+}
+
+/* GoesByVisit tells whether the clock is trusted, and was not ahead of itself when the launcher read it. */
+static bool
+GoesByVisit(const Visit *visit, TimestampTz *now)
+{
+	return ClockIsTrusted(now) && visit->today <= KeyringDayOf(*now);
 }
 
 /* MoveOverdue is the duty to have no live key under an epoch that has ended. */
 static void
 MoveOverdue(void *argument)
 {
-	RewrapOverdue(((const Visit *) argument)->today);
+	const Visit *visit = argument;
+	TimestampTz now;
+
+	if (GoesByVisit(visit, &now))
+		RewrapOverdue(visit->today, now);
 	CAUCE_POINT("epoch_keys_moved");
 }
 
@@ -143,24 +157,25 @@ MoveMasters(void *argument)
 						moved)));
 }
 
-/* NoteClock is the duty to remember what time it is; whether that is trusted. */
+/* NoteClock is the duty to remember what time it is. */
 static void
 NoteClock(void *argument)
 {
 	ClockNote();
-	*(bool *) argument = ClockIsTrusted();
 }
 
 /*
  * Report is the duty to tell what this database needs of the keyring: all of it while its clock
- * is not trusted, or anew since that was asked.
+ * is not trusted, or is not the one that the launcher went by.
  */
 static void
 Report(void *argument)
 {
-	KeyringNeeds needs = {.everything = !ClockIsTrusted()};
+	const Visit *visit = argument;
+	TimestampTz now;
+	KeyringNeeds needs = {.everything = !GoesByVisit(visit, &now)};
 
-	RewrapNeeds(((const Visit *) argument)->today, &needs);
+	RewrapNeeds(visit->today, &needs);
 	CAUCE_POINT("epoch_needs_known");
 	SharedAnswer(MyDatabaseId, &needs);
 }
@@ -177,8 +192,9 @@ static void
 PruneAudit(void *argument)
 {
 	uint64 *pruned = argument;
+	TimestampTz now;
 
-	*pruned = AuditPrune();
+	*pruned = ClockIsTrusted(&now) ? AuditPrune(now) : 0;
 	if (*pruned > 0)
 		ereport(LOG,
 				(errmsg("cauce: " UINT64_FORMAT " entries of the audit log were pruned", *pruned)));
@@ -196,7 +212,7 @@ LookForPublisher(void *argument)
  * old names would be other keys, and what is wrapped anew here would be overwritten.
  */
 static void
-LookAfterKeys(Visit *visit, bool trusted)
+LookAfterKeys(Visit *visit)
 {
 	bool follows = true;
 	uint64 pruned = 0;
@@ -207,11 +223,8 @@ LookAfterKeys(Visit *visit, bool trusted)
 	while (AttemptDuty(PruneAudit, &pruned, WARNING, "prune the audit log") && pruned > 0)
 		CHECK_FOR_INTERRUPTS();
 	pgstat_report_activity(STATE_RUNNING, "cauce keys");
-	if (trusted)
-	{
-		(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
-		(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
-	}
+	(void) AttemptDuty(Extend, NULL, WARNING, "extend the keyring");
+	(void) AttemptDuty(MoveOverdue, visit, WARNING, "move data keys out of ended epochs");
 	(void) AttemptDuty(MoveMasters, NULL, WARNING, "wrap data keys under the master key in use");
 	RotationRun(retention_batch);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -251,11 +264,9 @@ cauce_retention_main(Datum argument)
 	}
 	if (!RecoveryInProgress())
 	{
-		bool trusted = false;
-
-		(void) AttemptDuty(NoteClock, &trusted, WARNING, "look at the clock");
+		(void) AttemptDuty(NoteClock, NULL, WARNING, "look at the clock");
 		RunBatches();
-		LookAfterKeys(&visit, trusted);
+		LookAfterKeys(&visit);
 	}
 	if (visit.report)
 		(void) AttemptDuty(Report, &visit, LOG, "tell which keys of the keyring are needed");
