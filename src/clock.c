@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
 #include "catalog/pg_type.h"
@@ -88,11 +89,14 @@ HeldUntil(void)
 	return now + clock_hold * USECS_PER_SEC - clock.runs;
 }
 
-/* ClockIsTrusted asks. */
+/*
+ * ClockIsTrusted asks. What is due is so at the transaction's now(), which is still to come
+ * where the clock was set back since.
+ */
 bool
 ClockIsTrusted(void)
 {
-	return HeldUntil() == 0;
+	return HeldUntil() == 0 && GetCurrentTimestamp() >= GetCurrentTransactionStartTimestamp();
 }
 
 /* Remember notes the time. */

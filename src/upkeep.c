@@ -123,11 +123,16 @@ Extend(void *argument)
 	RewrapExtendKeyring();
 }
 
-/* MoveOverdue is the duty to have no live key under an epoch that has ended. */
+/*
+ * MoveOverdue is the duty to have no live key under an epoch that has ended: by the launcher's
+ * clock and by now, as it may have been set back in between.
+ */
 static void
 MoveOverdue(void *argument)
 {
-	RewrapOverdue(((const Visit *) argument)->today);
+	EpochDay now = KeyringDayOf(GetCurrentTimestamp());
+
+	RewrapOverdue(Min(((const Visit *) argument)->today, now));
 	CAUCE_POINT("epoch_keys_moved");
 }
 

@@ -3,6 +3,7 @@
 # somebody says that the clock is right, or it has run for cauce.clock_hold; put right, everything is as it was.
 use strict;
 use warnings;
+use CauceSession;
 use CauceTest;
 use JSON::PP qw(decode_json);
 use Test::More;
@@ -112,6 +113,20 @@ subtest 'confirmed before anybody noticed' => sub {
 	$cluster->step_clock(0);
 	ok(visited($cluster), 'set back');
 	is(state_of($cluster), $state, 'everything is as it was');
+};
+
+subtest 'set back amid a visit' => sub {
+	$cluster->step_clock(YEAR);
+	ok(visited($cluster), 'a visit begins a year ahead');
+	my $lock = CauceSession->open($cluster, postgres => undef);
+	$lock->query('BEGIN; LOCK TABLE cauce.retention_run IN ACCESS EXCLUSIVE MODE');
+	ok($cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker' AND wait_event_type = 'Lock'}, '1'), 'and waits');
+	$cluster->step_clock(0);
+	$lock->query('COMMIT');
+	$lock->close;
+	ok(visited($cluster), 'until the clock is right');
+	is(state_of($cluster), $state, 'everything is as it was');
+	is(epochs($cluster), $epochs, 'the epoch keys of that year as well');
 };
 
 subtest 'small steps add up' => sub {
