@@ -209,12 +209,17 @@ FlushWal(void)
 	XLogFlush(end);
 }
 
-/* DestroyEnded is the duty to destroy what nobody needs. */
+/*
+ * DestroyEnded is the duty to destroy what nobody needs. A clock that was set back since the pass
+ * began is one that the databases trust again, while the day of the pass is still to come.
+ */
 static void
 DestroyEnded(void *argument)
 {
 	Pass *pass = argument;
 
+	if (Today(KeyringStoreIsCommand()) < pass->visit.today)
+		return;
 	if (!RecoveryInProgress())
 		FlushWal();
 	CAUCE_POINT("epoch_wal_flushed");

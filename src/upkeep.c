@@ -133,7 +133,10 @@ GoesByVisit(const Visit *visit, TimestampTz *now)
 	return ClockIsTrusted(now) && visit->today <= KeyringDayOf(*now);
 }
 
-/* MoveOverdue is the duty to have no live key under an epoch that has ended. */
+/*
+ * MoveOverdue is the duty to have no live key under an epoch that has ended: by the launcher's
+ * clock and by now, as it may have been set back in between.
+ */
 static void
 MoveOverdue(void *argument)
 {

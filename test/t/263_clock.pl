@@ -3,13 +3,14 @@
 # somebody says that the clock is right, or it has run for cauce.clock_hold; put right, everything is as it was.
 use strict;
 use warnings;
+use CauceSession;
 use CauceTest;
 use JSON::PP qw(decode_json);
 use Test::More;
 
 use constant { DAY => 86_400, YEAR => 366 * 86_400 };
 
-my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'");
+my $cluster = CauceTest->start(settings => "cauce.retention_naptime = '1s'\ncauce.audit_days = 90");
 my $token = $cluster->token('north-pro', ttl => 10 * YEAR);
 $cluster->superuser('CREATE ROLE ops LOGIN IN ROLE cauce_operator');
 
@@ -21,12 +22,12 @@ my $held = $cluster->sql(app => $token, q{INSERT INTO cauce.session (title, rete
 $cluster->superuser("UPDATE cauce.session SET legal_hold = true WHERE id = '$held'");
 ok($cluster->poll_until('SELECT count(*) FROM cauce.clock', '1'), 'the worker notes what time it is');
 
-# state gives all that time could change: where things are, and what their keys lie under.
+# state gives all that time could change: where things are, what their keys lie under, and how far back the audit log goes.
 sub state_of
 {
 	my ($server) = @_;
 	return $server->superuser(q{SELECT (SELECT string_agg(id::text, ',' ORDER BY id) FROM cauce.session), (SELECT string_agg(id::text, ',' ORDER BY id) FROM cauce.archived_session),
-		(SELECT string_agg(epoch || ' ' || generation, ',' ORDER BY id) FROM cauce.data_key)});
+		(SELECT string_agg(epoch || ' ' || generation, ',' ORDER BY id) FROM cauce.data_key), (SELECT min(at) FROM cauce.audit_log)});
 }
 
 # epochs gives the names of a keyring's keys.
@@ -112,6 +113,20 @@ subtest 'confirmed before anybody noticed' => sub {
 	$cluster->step_clock(0);
 	ok(visited($cluster), 'set back');
 	is(state_of($cluster), $state, 'everything is as it was');
+};
+
+subtest 'set back amid a visit' => sub {
+	$cluster->step_clock(YEAR);
+	ok(visited($cluster), 'a visit begins a year ahead');
+	my $lock = CauceSession->open($cluster, postgres => undef);
+	$lock->query('BEGIN; LOCK TABLE cauce.retention_run IN ACCESS EXCLUSIVE MODE');
+	ok($cluster->poll_until(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cauce retention worker' AND wait_event_type = 'Lock'}, '1'), 'and waits');
+	$cluster->step_clock(0);
+	$lock->query('COMMIT');
+	$lock->close;
+	ok(visited($cluster), 'until the clock is right');
+	is(state_of($cluster), $state, 'everything is as it was');
+	is(epochs($cluster), $epochs, 'the epoch keys of that year as well');
 };
 
 subtest 'small steps add up' => sub {
