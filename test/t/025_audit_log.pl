@@ -302,13 +302,13 @@ subtest 'its own retention' => sub {
 	$cluster->move_clock(100 * 86400);
 	$cluster->pg_ctl('start');
 	$token{$_} = $cluster->token($_, ttl => 101 * 86400) for qw(north-admin);
-	$cluster->superuser('SELECT cauce.wake_launcher()');
+	$cluster->superuser('SELECT cauce.confirm_clock(), cauce.wake_launcher()');
 	sleep 2;
 	is(entries("action = 'prune'"), 0, 'a chain that is ten days too old is left for now');
 	$cluster->pg_ctl('stop', '-m', 'fast');
 	$cluster->move_clock(130 * 86400);
 	$cluster->pg_ctl('start');
-	$cluster->superuser('SELECT cauce.wake_launcher()');
+	$cluster->superuser('SELECT cauce.confirm_clock(), cauce.wake_launcher()');
 	ok($cluster->poll_until("SELECT count(*) > 0 FROM cauce.audit_log WHERE action = 'prune'", 't'), 'at a month it is pruned');
 	cmp_ok(entries('at < now() - interval \'90 days\''), '<=', $chains, 'what was too old is gone, but for each chain\'s last');
 	like($cluster->superuser(q{SELECT reason FROM cauce.audit_log WHERE action = 'prune' LIMIT 1}), qr/^\d+ entries until .*Z, the last one's digest [0-9a-f]{64}$/, 'and said so');
