@@ -12,8 +12,8 @@
 // 128 from weights and their zero points, so that differences stay what they are. Processors without it would cut such
 // products off at 16 bits: they need "unsigned".
 import { readFileSync } from 'node:fs';
-import { ATTRIBUTE, GRAPH, MODEL, NODE, Real, TENSOR, VARINT, floats, integers, join, message, node, parse, tensor, text,
-	varints } from './onnx.mjs';
+import { ATTRIBUTE, GRAPH, MODEL, NODE, Real, TENSOR, VARINT, all, floats, integers, join, message, node, parse, tensor,
+	text, varints } from './onnx.mjs';
 
 const HEADS = 8; // of attention, in Moonshine tiny and base
 const MICROSOFT = 'com.microsoft';
@@ -34,7 +34,6 @@ function fail(problem) {
 
 // What is read of the published model.
 
-const all = (fields, number) => fields.filter(field => field[0] === number).map(field => field[2]);
 const texts = (fields, number) => all(fields, number).map(String);
 const nameOf = described => texts(parse(described), 1)[0]; // of an input or output
 

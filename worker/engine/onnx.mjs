@@ -9,7 +9,7 @@ export const TENSOR = { dimension: 1, type: 2, floats: 4, integers: 5, name: 8, 
 export const VARINT = 0, BYTES = 2, FLOAT = 5; // wire types of protobuf
 const FIXED = { 1: 8, [FLOAT]: 4 }; // bytes of those of one size
 
-// reader gives a function that reads one number after the other, and where it is.
+// reader reads one number, or some bytes, after the other.
 function reader(bytes) {
 	let at = 0;
 	return {
@@ -49,6 +49,9 @@ export function parse(bytes) {
 	}
 	return fields;
 }
+
+// all gives the values of the fields of a number.
+export const all = (fields, number) => fields.filter(field => field[0] === number).map(field => field[2]);
 
 function varint(value) {
 	const bytes = [];

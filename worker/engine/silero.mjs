@@ -9,7 +9,7 @@
 // when its next frame comes, so that few weights count as much as few nodes.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { ATTRIBUTE, GRAPH, MODEL, NODE, TENSOR, floats, input, integers, join, message, node, output, parse, text } from './onnx.mjs';
+import { ATTRIBUTE, GRAPH, MODEL, NODE, TENSOR, all, floats, input, integers, join, message, node, output, parse, text } from './onnx.mjs';
 
 // The model that was taken apart. Nothing that it computes is looked at again, only its weights.
 const SHA256 = '1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3';
@@ -28,7 +28,6 @@ const published = readFileSync(process.argv[2]);
 if (createHash('sha256').update(published).digest('hex') !== SHA256)
 	throw new Error(`${process.argv[2]}: not the model that engine/silero.mjs is made for`);
 
-const all = (fields, number) => fields.filter(field => field[0] === number).map(field => field[2]);
 const nodes = graph => all(parse(graph), GRAPH.node).map(parse);
 const range = length => Array.from({ length }, (_, i) => i);
 

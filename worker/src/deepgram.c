@@ -53,11 +53,13 @@ TakeEndpointing(Request *request, const char *value)
 static const char *
 TakeLanguage(Request *request, const char *value)
 {
+	size_t length = strlen(value);
+
 	if (strcmp(value, ANY_LANGUAGE) == 0)
 		return NULL;
-	if (*value == '\0' || strlen(value) >= sizeof(request->language))
+	if (length == 0 || length >= sizeof(request->language))
 		return "language is a tag such as en or de-CH, or multi";
-	strcpy(request->language, value);
+	memcpy(request->language, value, length + 1);
 	return NULL;
 }
 

@@ -410,7 +410,7 @@ FindDefaultFile(char *path, size_t size)
 		Report("the program's path is too long; give --models");
 		return false;
 	}
-	strcpy(path + length, file);
+	memcpy(path + length, file, strlen(file) + 1);
 	return true;
 }
 

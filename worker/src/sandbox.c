@@ -56,11 +56,10 @@ MayLockAll(void)
  * KeepResident has the kernel swap nothing out. Under a limit it would have memory refused that exceeds it, and so is
  * left out there. Stacks and heaps are mapped far larger than they are used: a page is locked when it is touched.
  */
-static bool
+static void
 KeepResident(void)
 {
 	resident = MayLockAll() && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
-	return true;
 }
 
 static bool
@@ -187,8 +186,9 @@ EnterLandlock(void)
 bool
 SandboxEnter(bool print)
 {
-	return IsSingle() && CallForEach("/proc/self/fd", AuditDescriptor) && KeepResident() &&
-		   IgnoreFileSizeSignal() && ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
+	KeepResident();
+	return IsSingle() && CallForEach("/proc/self/fd", AuditDescriptor) && IgnoreFileSizeSignal() &&
+		   ForbidResource(RLIMIT_FSIZE, "RLIMIT_FSIZE") &&
 		   ForbidResource(RLIMIT_CORE, "RLIMIT_CORE") && ForbidInspection() && EnterLandlock() &&
 		   TrialsRun(TRIALS_LANDLOCK, landlockAbi, print) && SyscallsRestrict() &&
 		   TrialsRun(TRIALS_ALL, landlockAbi, print);

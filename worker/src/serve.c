@@ -123,12 +123,11 @@ LoadModels(Service *s)
 }
 
 static bool
-EnterSandbox(Service *s)
+EnterSandbox(void)
 {
 	if (!SandboxEnter(false))
 		return false;
-	s->server.landlock = SandboxLandlock();
-	Report("event=sandbox landlock=%d seccomp=yes locked=%s", s->server.landlock,
+	Report("event=sandbox landlock=%d seccomp=yes locked=%s", SandboxLandlock(),
 		   SandboxIsResident() ? "all" : "audio");
 	return true;
 }
@@ -203,7 +202,7 @@ Serve(Options *options)
 	if (code == EXIT_STORED && !ServerListen(&s->server))
 		code = EXIT_USAGE;
 	if (code == EXIT_STORED)
-		code = EnterSandbox(s) ? Run(s) : EXIT_INTERNAL;
+		code = EnterSandbox() ? Run(s) : EXIT_INTERNAL;
 	Undo(s);
 	return code;
 }

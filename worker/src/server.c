@@ -261,7 +261,7 @@ AnswerMetrics(struct lws *wsi)
 	MetricsNow now = {.voices = server->options->capacity,
 					  .voices_free = VoicesFree(server->voices),
 					  .waiting = atomic_load(&server->pool.waiting),
-					  .sandbox = server->landlock,
+					  .sandbox = SandboxLandlock(),
 					  .resident = SandboxIsResident()};
 	const Connection *connection;
 	char text[METRICS_TEXT];

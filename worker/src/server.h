@@ -27,7 +27,6 @@ typedef struct Server
 	Voices *voices;
 	Pool pool;
 	Metrics metrics;
-	int landlock; /* ABI */
 	int claimed; /* channels that connections have room for */
 	Arrivals arrivals;
 	Connection *first;
